@@ -1,0 +1,91 @@
+use crate::Text;
+use crate::id::{ConnectionId, Pid, Transport};
+use std::fmt;
+use std::net::SocketAddr;
+
+/// The process that an event was observed in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Process {
+    /// Its id, in the initial pid namespace.
+    pub pid: Pid,
+    /// When it started, in nanoseconds since boot; with the pid it names a process for good.
+    /// 0 when unknown.
+    pub start_time_ns: u64,
+    /// The name of its main thread: at most 15 bytes (`/proc/PID/comm`).
+    pub comm: Text,
+    /// The path of its executable as the process sees it; `None` when it had ended before it could
+    /// be read.
+    pub exe: Option<Text>,
+    /// The cgroup it ran in, by its id in the version 2 hierarchy.
+    pub cgroup: Option<CgroupId>,
+    /// The container it ran in, where its cgroup's path names one: a hexadecimal id of 64 digits.
+    pub container: Option<Text>,
+}
+
+impl Process {
+    /// A process of which only the pid and the name are known.
+    #[must_use]
+    pub fn new(pid: Pid, comm: Text) -> Self {
+        Self { pid, comm, ..Self::default() }
+    }
+}
+
+/// The id of a cgroup in the version 2 hierarchy: the inode number of its folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CgroupId(pub u64);
+
+/// One end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Address {
+    /// An internet address and port. IPv4 addresses mapped into IPv6 are shown as IPv4.
+    Inet(SocketAddr),
+    /// A Unix socket's path; one in the abstract namespace starts with `@`.
+    Unix(Text),
+}
+
+impl Address {
+    /// The port, where there is one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Inet(address) => Some(address.port()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    /// `127.0.0.1:80`, `[::1]:80` or `unix:/run/docker.sock`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(formatter),
+            Self::Unix(path) => write!(formatter, "unix:{path}"),
+        }
+    }
+}
+
+/// What carried an exchange.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Connection {
+    /// Its identity.
+    pub id: ConnectionId,
+    /// What carries it.
+    pub transport: Transport,
+    /// The traced process's end.
+    pub local: Option<Address>,
+    /// The other end. For datagrams it is the peer of the exchange, not of the socket.
+    pub remote: Option<Address>,
+    /// The library that encrypts it, when the bytes were taken from inside one: `openssl`, say.
+    pub encrypted: Option<Text>,
+}
+
+impl Connection {
+    /// A connection of which nothing but its identity and transport is known.
+    #[must_use]
+    pub fn new(id: ConnectionId, transport: Transport) -> Self {
+        Self { id, transport, ..Self::default() }
+    }
+}

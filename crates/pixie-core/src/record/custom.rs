@@ -1,0 +1,104 @@
+use super::Traffic;
+use bytes::Bytes;
+use std::borrow::Cow;
+use std::fmt;
+
+/// An exchange of a protocol whose parser was supplied by the user.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Custom {
+    /// What all traffic records have in common.
+    pub traffic: Traffic,
+    /// The name of the protocol.
+    pub protocol: Cow<'static, str>,
+    /// The request, field by field.
+    pub request: Vec<(Cow<'static, str>, Value)>,
+    /// The response, field by field.
+    pub response: Vec<(Cow<'static, str>, Value)>,
+    /// What went wrong, where the protocol says that something did.
+    pub error: Option<String>,
+}
+
+/// The value of a field.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A whole number that is never negative.
+    Unsigned(u64),
+    /// A floating-point number.
+    Float(f64),
+    /// Text.
+    Text(String),
+    /// Bytes; shown in base64 in the JSON form.
+    Bytes(Bytes),
+    /// A sequence of values.
+    List(Vec<Value>),
+}
+
+impl Custom {
+    /// An exchange without fields.
+    #[must_use]
+    pub fn new(traffic: Traffic, protocol: impl Into<Cow<'static, str>>) -> Self {
+        Self { traffic, protocol: protocol.into(), ..Self::default() }
+    }
+
+    /// True when [`Custom::error`] is set.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.error.is_some()
+    }
+}
+
+impl fmt::Display for Custom {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.traffic.fmt_prefix(formatter)?;
+        write!(formatter, " {}", self.protocol)?;
+        for (name, value) in self.request.iter().chain(&self.response) {
+            write!(formatter, " {name}={value}")?;
+        }
+        if let Some(error) = &self.error {
+            write!(formatter, " error={error}")?;
+        }
+        self.traffic.fmt_latency(formatter)
+    }
+}
+
+macro_rules! value_from {
+    ($($type:ty => $variant:ident,)+) => {
+        $(impl From<$type> for Value {
+            fn from(value: $type) -> Self {
+                Self::$variant(value.into())
+            }
+        })+
+    };
+}
+
+value_from! {
+    bool => Bool,
+    i64 => Integer,
+    u64 => Unsigned,
+    u32 => Unsigned,
+    f64 => Float,
+    String => Text,
+    &str => Text,
+    Bytes => Bytes,
+    Vec<Value> => List,
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(formatter),
+            Self::Integer(value) => value.fmt(formatter),
+            Self::Unsigned(value) => value.fmt(formatter),
+            Self::Float(value) => value.fmt(formatter),
+            Self::Text(value) => value.fmt(formatter),
+            Self::Bytes(value) => write!(formatter, "{} bytes", value.len()),
+            Self::List(values) => formatter.debug_list().entries(values).finish(),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Records: everything that can be emitted into a [`Sink`](crate::Sink).
+//!
+//! One file a kind. To add a kind, write its file and add its line to the list below.
+
+mod connection;
+mod custom;
+mod http;
+mod lost;
+mod stack;
+mod traffic;
+
+pub use connection::{Address, CgroupId, Connection, Process};
+pub use custom::{Custom, Value};
+pub use http::{
+    Body, BodyDecoding, Headers, HeadersBuilder, Http, HttpRequest, HttpResponse, HttpVersion,
+};
+pub use lost::{Cause, Lost, Stage};
+pub use stack::{Frame, Stack};
+pub use traffic::{Timing, Traffic};
+
+/// Declares [`Record`] and [`RecordKind`] from the list of kinds.
+macro_rules! records {
+    (
+        traffic { $($traffic:ident $traffic_name:literal $traffic_doc:literal,)+ }
+        others { $($other:ident $other_name:literal $other_doc:literal,)+ }
+    ) => {
+        /// One thing that was observed.
+        #[derive(Clone, Debug, PartialEq)]
+        #[non_exhaustive]
+        pub enum Record {
+            $(#[doc = $traffic_doc] $traffic(Box<$traffic>),)+
+            $(#[doc = $other_doc] $other(Box<$other>),)+
+        }
+
+        /// The kind of a [`Record`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum RecordKind {
+            $(#[doc = $traffic_doc] $traffic,)+
+            $(#[doc = $other_doc] $other,)+
+        }
+
+        impl RecordKind {
+            /// Every kind there is.
+            pub const ALL: &[Self] = &[$(Self::$traffic,)+ $(Self::$other,)+];
+
+            /// The name of the kind in the JSON form, in snake case.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$traffic => $traffic_name,)+
+                    $(Self::$other => $other_name,)+
+                }
+            }
+        }
+
+        impl Record {
+            /// Which kind of record this is.
+            #[must_use]
+            pub fn kind(&self) -> RecordKind {
+                match self {
+                    $(Self::$traffic(_) => RecordKind::$traffic,)+
+                    $(Self::$other(_) => RecordKind::$other,)+
+                }
+            }
+
+            /// What all traffic records have in common; `None` for the other kinds.
+            #[must_use]
+            pub fn traffic(&self) -> Option<&Traffic> {
+                match self {
+                    $(Self::$traffic(record) => Some(&record.traffic),)+
+                    _ => None,
+                }
+            }
+
+            /// The same, to change it.
+            pub fn traffic_mut(&mut self) -> Option<&mut Traffic> {
+                match self {
+                    $(Self::$traffic(record) => Some(&mut record.traffic),)+
+                    _ => None,
+                }
+            }
+
+            /// True when the exchange failed, as its own protocol says (an HTTP status of 400 or
+            /// more, say). False for records that are not traffic.
+            #[must_use]
+            pub fn is_error(&self) -> bool {
+                match self {
+                    $(Self::$traffic(record) => record.is_error(),)+
+                    _ => false,
+                }
+            }
+        }
+
+        $(impl From<$traffic> for Record {
+            fn from(record: $traffic) -> Self {
+                Self::$traffic(Box::new(record))
+            }
+        })+
+        $(impl From<$other> for Record {
+            fn from(record: $other) -> Self {
+                Self::$other(Box::new(record))
+            }
+        })+
+
+        impl std::fmt::Display for Record {
+            /// One line for people to read.
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                match self {
+                    $(Self::$traffic(record) => record.fmt(formatter),)+
+                    $(Self::$other(record) => record.fmt(formatter),)+
+                }
+            }
+        }
+
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for Record {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                #[derive(serde::Serialize)]
+                struct Tagged<'a, T> {
+                    kind: &'static str,
+                    #[serde(flatten)]
+                    record: &'a T,
+                }
+                let kind = self.kind().name();
+                match self {
+                    $(Self::$traffic(record) => Tagged { kind, record: &**record }.serialize(serializer),)+
+                    $(Self::$other(record) => Tagged { kind, record: &**record }.serialize(serializer),)+
+                }
+            }
+        }
+    };
+}
+
+records! {
+    traffic {
+        Http "http" "An HTTP exchange.",
+        Custom "custom" "An exchange of a protocol whose parser was supplied by the user.",
+    }
+    others {
+        Stack "stack" "A call stack and how often it was sampled.",
+        Lost "lost" "Something that was lost, and why.",
+    }
+}

@@ -1,0 +1,1 @@
+//! Ready-made sinks, and combinators that make one of others.

@@ -1,0 +1,1 @@
+//! Kernel-level observability as a library.
