@@ -2,3 +2,7 @@
 //! them.
 
 pub mod event;
+
+mod options;
+
+pub use options::{Attachment, Backend, CaptureOptions, Filter, Report, UnknownBackend};
