@@ -89,3 +89,44 @@ impl Connection {
         Self { id, transport, ..Self::default() }
     }
 }
+
+#[cfg(feature = "serde")]
+mod serialize {
+    use super::{Address, Connection, Process};
+    use crate::id::ConnectionId;
+    use crate::record::Entries;
+    use serde::ser::{Serialize, SerializeMap, Serializer};
+
+    impl Serialize for ConnectionId {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(self)
+        }
+    }
+
+    impl Serialize for Address {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(self)
+        }
+    }
+
+    impl Entries for Process {
+        fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+            map.serialize_entry("pid", &self.pid.0)?;
+            map.serialize_entry("comm", &self.comm)?;
+            map.serialize_entry("exe", &self.exe)?;
+            map.serialize_entry("process_start_ns", &self.start_time_ns)?;
+            map.serialize_entry("cgroup", &self.cgroup.map(|cgroup| cgroup.0))?;
+            map.serialize_entry("container", &self.container)
+        }
+    }
+
+    impl Entries for Connection {
+        fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+            map.serialize_entry("connection", &self.id)?;
+            map.serialize_entry("transport", self.transport.as_str())?;
+            map.serialize_entry("local", &self.local)?;
+            map.serialize_entry("remote", &self.remote)?;
+            map.serialize_entry("encrypted", &self.encrypted)
+        }
+    }
+}

@@ -102,3 +102,45 @@ impl fmt::Display for Value {
         }
     }
 }
+
+#[cfg(feature = "serde")]
+mod serialize {
+    use super::{Custom, Value};
+    use crate::record::Entries;
+    use crate::record::serialize::base64;
+    use serde::ser::{Serialize, SerializeMap, Serializer};
+    use std::borrow::Cow;
+
+    impl Entries for Custom {
+        fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+            self.traffic.entries(map)?;
+            map.serialize_entry("protocol", &self.protocol)?;
+            map.serialize_entry("request", &Fields(&self.request))?;
+            map.serialize_entry("response", &Fields(&self.response))?;
+            map.serialize_entry("error", &self.error)
+        }
+    }
+
+    /// The fields of a half as one object; of fields with the same name a reader keeps one.
+    struct Fields<'a>(&'a [(Cow<'static, str>, Value)]);
+
+    impl Serialize for Fields<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+        }
+    }
+
+    impl Serialize for Value {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self {
+                Self::Bool(value) => serializer.serialize_bool(*value),
+                Self::Integer(value) => serializer.serialize_i64(*value),
+                Self::Unsigned(value) => serializer.serialize_u64(*value),
+                Self::Float(value) => serializer.serialize_f64(*value),
+                Self::Text(value) => serializer.serialize_str(value),
+                Self::Bytes(value) => serializer.serialize_str(&base64(value)),
+                Self::List(values) => serializer.collect_seq(values),
+            }
+        }
+    }
+}

@@ -304,3 +304,90 @@ impl HeadersBuilder {
 fn clamp(position: usize) -> u32 {
     u32::try_from(position).unwrap_or(u32::MAX)
 }
+
+#[cfg(feature = "serde")]
+mod serialize {
+    use super::{Body, BodyDecoding, Headers, Http, HttpRequest, HttpResponse};
+    use crate::record::Entries;
+    use crate::record::serialize::{base64, text_of};
+    use serde::ser::{Serialize, SerializeMap, Serializer};
+
+    impl Entries for Http {
+        fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+            self.traffic.entries(map)?;
+            map.serialize_entry("request", &self.request)?;
+            map.serialize_entry("response", &self.response)
+        }
+    }
+
+    impl Serialize for HttpRequest {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            map.serialize_entry("method", &self.method)?;
+            map.serialize_entry("path", &self.path)?;
+            map.serialize_entry("version", self.version.as_str())?;
+            fields_and_body(&mut map, &self.headers, &self.trailers, &self.body)?;
+            map.end()
+        }
+    }
+
+    impl Serialize for HttpResponse {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            map.serialize_entry("status", &self.status)?;
+            map.serialize_entry("reason", &self.reason)?;
+            map.serialize_entry("version", self.version.as_str())?;
+            if !self.interim.is_empty() {
+                map.serialize_entry("interim", &self.interim)?;
+            }
+            fields_and_body(&mut map, &self.headers, &self.trailers, &self.body)?;
+            map.end()
+        }
+    }
+
+    fn fields_and_body<M: SerializeMap>(
+        map: &mut M,
+        headers: &Headers,
+        trailers: &Headers,
+        body: &Body,
+    ) -> Result<(), M::Error> {
+        map.serialize_entry("headers", headers)?;
+        if !trailers.is_empty() {
+            map.serialize_entry("trailers", trailers)?;
+        }
+        body.entries(map)
+    }
+
+    /// Pairs of name and value, because names repeat and their order can matter.
+    impl Serialize for Headers {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let text = String::from_utf8_lossy;
+            serializer.collect_seq(self.iter().map(|(name, value)| (text(name), text(value))))
+        }
+    }
+
+    impl Entries for Body {
+        fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+            let text = text_of(&self.bytes, self.captured < self.size);
+            map.serialize_entry("body", &text)?;
+            if text.is_none() {
+                map.serialize_entry("body_base64", &base64(&self.bytes))?;
+            }
+            map.serialize_entry("body_size", &self.size)?;
+            map.serialize_entry("body_captured", &self.captured)?;
+            map.serialize_entry("body_complete", &self.complete)?;
+            map.serialize_entry("body_decoding", self.decoding.as_str())
+        }
+    }
+
+    impl BodyDecoding {
+        fn as_str(self) -> &'static str {
+            match self {
+                Self::None => "none",
+                Self::Decoded => "decoded",
+                Self::Partial => "partial",
+                Self::Failed => "failed",
+            }
+        }
+    }
+}

@@ -67,6 +67,13 @@ macro_rules! names {
                 formatter.write_str(self.as_str())
             }
         }
+
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
     };
 }
 
@@ -125,5 +132,17 @@ impl fmt::Display for Lost {
             Some(connection) => write!(formatter, ", connection {connection}"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl super::Entries for Lost {
+    fn entries<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        map.serialize_entry("monotonic_ns", &self.monotonic.0)?;
+        map.serialize_entry("stage", &self.stage)?;
+        map.serialize_entry("cause", &self.cause)?;
+        map.serialize_entry("count", &self.count)?;
+        map.serialize_entry("bytes", &self.bytes)?;
+        map.serialize_entry("connection", &self.connection)
     }
 }

@@ -6,6 +6,8 @@ mod connection;
 mod custom;
 mod http;
 mod lost;
+#[cfg(feature = "serde")]
+mod serialize;
 mod stack;
 mod traffic;
 
@@ -17,6 +19,9 @@ pub use http::{
 pub use lost::{Cause, Lost, Stage};
 pub use stack::{Frame, Stack};
 pub use traffic::{Timing, Traffic};
+
+#[cfg(feature = "serde")]
+use serialize::Entries;
 
 /// Declares [`Record`] and [`RecordKind`] from the list of kinds.
 macro_rules! records {
@@ -115,20 +120,27 @@ macro_rules! records {
 
         #[cfg(feature = "serde")]
         impl serde::Serialize for Record {
+            /// The JSON form of the record: one object, `"kind"` first.
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                #[derive(serde::Serialize)]
-                struct Tagged<'a, T> {
-                    kind: &'static str,
-                    #[serde(flatten)]
-                    record: &'a T,
-                }
-                let kind = self.kind().name();
                 match self {
-                    $(Self::$traffic(record) => Tagged { kind, record: &**record }.serialize(serializer),)+
-                    $(Self::$other(record) => Tagged { kind, record: &**record }.serialize(serializer),)+
+                    $(Self::$traffic(record) => record.serialize(serializer),)+
+                    $(Self::$other(record) => record.serialize(serializer),)+
                 }
             }
         }
+
+        $(#[cfg(feature = "serde")]
+        impl serde::Serialize for $traffic {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serialize::tagged($traffic_name, self, serializer)
+            }
+        })+
+        $(#[cfg(feature = "serde")]
+        impl serde::Serialize for $other {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serialize::tagged($other_name, self, serializer)
+            }
+        })+
     };
 }
 

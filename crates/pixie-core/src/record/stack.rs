@@ -21,12 +21,22 @@ pub struct Stack {
 pub struct Frame {
     /// The function, demangled; `None` when it could not be named.
     pub function: Option<Text>,
+    /// The source file.
+    pub file: Option<Text>,
+    /// The line in it, counted from 1.
+    pub line: Option<u32>,
+    /// True when the function was inlined into the next frame's.
+    pub inlined: bool,
     /// The file that was mapped there, or `[kernel]`.
     pub binary: Option<Text>,
+    /// The build id of that file, in hexadecimal.
+    pub build_id: Option<Text>,
     /// True for a frame of the kernel.
     pub kernel: bool,
     /// The address in the process.
     pub address: u64,
+    /// Why the function could not be named, where it could not.
+    pub unknown: Option<Text>,
 }
 
 impl Stack {
@@ -47,5 +57,38 @@ impl fmt::Display for Stack {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(feature = "serde")]
+mod serialize {
+    use super::{Frame, Stack};
+    use crate::record::Entries;
+    use serde::ser::{Serialize, SerializeMap, Serializer};
+
+    impl Entries for Stack {
+        fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+            map.serialize_entry("count", &self.count)?;
+            self.process.entries(map)?;
+            map.serialize_entry("frames", &self.frames)
+        }
+    }
+
+    impl Serialize for Frame {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            map.serialize_entry("function", &self.function)?;
+            map.serialize_entry("file", &self.file)?;
+            map.serialize_entry("line", &self.line)?;
+            map.serialize_entry("inlined", &self.inlined)?;
+            map.serialize_entry("binary", &self.binary)?;
+            map.serialize_entry("build_id", &self.build_id)?;
+            map.serialize_entry("kernel", &self.kernel)?;
+            map.serialize_entry("address", &self.address)?;
+            if let Some(reason) = &self.unknown {
+                map.serialize_entry("unknown", reason)?;
+            }
+            map.end()
+        }
     }
 }

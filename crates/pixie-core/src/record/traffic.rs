@@ -85,3 +85,21 @@ impl Traffic {
         }
     }
 }
+
+#[cfg(feature = "serde")]
+impl super::Entries for Traffic {
+    fn entries<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let nanoseconds = |duration: Option<Duration>| {
+            duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+        };
+        map.serialize_entry("time_unix_ns", &self.time.0)?;
+        map.serialize_entry("monotonic_ns", &self.monotonic.0)?;
+        map.serialize_entry("latency_ns", &nanoseconds(self.latency))?;
+        map.serialize_entry("ttfb_ns", &nanoseconds(self.time_to_first_byte))?;
+        self.process.entries(map)?;
+        map.serialize_entry("role", &self.role.map(Role::as_str))?;
+        self.connection.entries(map)?;
+        map.serialize_entry("request_bytes", &self.request_bytes)?;
+        map.serialize_entry("response_bytes", &self.response_bytes)
+    }
+}
