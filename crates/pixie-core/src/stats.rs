@@ -1,4 +1,5 @@
 use crate::record::{Cause, Stage};
+use std::fmt;
 
 /// The account of a session: what was seen, what became of it, and what was lost.
 ///
@@ -149,5 +150,121 @@ impl Stats {
     #[must_use]
     pub fn lost_at(&self, stage: Stage) -> u64 {
         self.lost.iter().filter(|lost| lost.stage == stage).map(|lost| lost.count).sum()
+    }
+}
+
+impl fmt::Display for Stats {
+    /// A readable account, one line a part.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { capture, connections, stream, parser, sinks, lost } = self;
+        writeln!(formatter, "capture      {capture}")?;
+        writeln!(formatter, "connections  {connections}")?;
+        writeln!(formatter, "stream       {stream}")?;
+        write!(formatter, "parser       {parser}")?;
+        for (index, sink) in sinks.iter().enumerate() {
+            write!(formatter, "\nsink {index:<7} {sink}")?;
+        }
+        for LostStats { stage, cause, count, bytes } in lost {
+            write!(formatter, "\nlost         {count} in {stage}: {cause}, {bytes} bytes")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for CaptureStats {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { events_seen, events_reserved, events_dropped, bytes_captured, .. } = self;
+        write!(
+            formatter,
+            "{events_seen} of {events_reserved} events seen, {events_dropped} dropped \
+             ({} bytes), {bytes_captured} bytes captured, {} probes missed, {} events malformed",
+            self.bytes_dropped, self.probes_missed, self.events_malformed
+        )
+    }
+}
+
+impl fmt::Display for ConnectionStats {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { opened, closed, evicted, open, memory } = self;
+        write!(
+            formatter,
+            "{opened} opened, {closed} closed, {evicted} evicted, {open} open in {memory} bytes"
+        )
+    }
+}
+
+impl fmt::Display for StreamStats {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes_total, bytes_delivered, bytes_in_gaps, gaps, .. } = self;
+        write!(
+            formatter,
+            "{bytes_delivered} of {bytes_total} bytes delivered, {bytes_in_gaps} in {gaps} gaps, \
+             {} segments out of order, {} bytes duplicate",
+            self.out_of_order, self.bytes_duplicate
+        )
+    }
+}
+
+impl fmt::Display for ParserStats {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { detected, undetected, records, malformed, bytes_skipped } = self;
+        write!(
+            formatter,
+            "{records} records, {detected} connections detected and {undetected} not, \
+             {malformed} messages malformed, {bytes_skipped} bytes skipped"
+        )
+    }
+}
+
+impl fmt::Display for SinkStats {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { emitted, dropped_queue_full, dropped_failed, dropped_panicked, .. } = self;
+        write!(
+            formatter,
+            "{emitted} records, dropped: {dropped_queue_full} queue full, {dropped_failed} \
+             failed, {dropped_panicked} panicked"
+        )?;
+        match &self.last_error {
+            Some(error) => write!(formatter, "; last error: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_add_up_by_stage_and_cause() {
+        let mut stats = Stats::default();
+        stats.add_lost(Stage::Kernel, Cause::RingFull, 2, 300);
+        stats.add_lost(Stage::Kernel, Cause::RingFull, 1, 50);
+        stats.add_lost(Stage::Kernel, Cause::ProbeMissed, 4, 0);
+        stats.add_lost(Stage::Sink, Cause::QueueFull, 9, 0);
+        assert_eq!(stats.lost_at(Stage::Kernel), 7);
+        assert_eq!(stats.lost.len(), 3);
+        assert_eq!(stats.lost[0].bytes, 350);
+    }
+
+    #[test]
+    fn the_account_names_every_sink_and_every_loss() {
+        let mut stats = Stats::default();
+        stats.capture.events_seen = 10;
+        stats.capture.events_reserved = 12;
+        stats.sinks.push(SinkStats {
+            emitted: 5,
+            dropped_failed: 1,
+            last_error: Some("the disk is full".to_owned()),
+            ..SinkStats::default()
+        });
+        stats.add_lost(Stage::Kernel, Cause::RingFull, 2, 300);
+        let text = stats.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 6, "{text}");
+        assert!(lines[0].starts_with("capture      10 of 12 events seen"), "{text}");
+        assert!(lines[4].starts_with("sink 0       5 records"), "{text}");
+        assert!(lines[4].ends_with("last error: the disk is full"), "{text}");
+        assert_eq!(lines[5], "lost         2 in kernel: ring_full, 300 bytes");
     }
 }
