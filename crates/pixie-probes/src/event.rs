@@ -78,6 +78,54 @@ pub struct Data<'a> {
     pub end: bool,
 }
 
+impl Open {
+    /// A connection of which nothing else is known.
+    #[must_use]
+    pub fn new(
+        connection: ConnectionId,
+        time: MonotonicTime,
+        pid: Pid,
+        transport: Transport,
+    ) -> Self {
+        Self {
+            connection,
+            time,
+            pid,
+            start_time_ns: 0,
+            comm: [0; 16],
+            cgroup: None,
+            transport,
+            local: None,
+            remote: None,
+            role: None,
+        }
+    }
+}
+
+impl<'a> Data<'a> {
+    /// These bytes, all of them captured.
+    #[must_use]
+    pub fn new(
+        connection: ConnectionId,
+        time: MonotonicTime,
+        direction: Direction,
+        position: u32,
+        bytes: &'a [u8],
+    ) -> Self {
+        Self {
+            connection,
+            time,
+            direction,
+            position,
+            length: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            captured: bytes,
+            hole: Cause::CaptureLimit,
+            peer: None,
+            end: false,
+        }
+    }
+}
+
 /// A connection ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Close {
@@ -101,6 +149,18 @@ pub trait EventSource: Send {
     /// Asks not to be told of this connection's bytes any more, because nobody parses them. The
     /// source still tells of some of them now and then, so that a change of protocol is noticed.
     fn ignore(&mut self, connection: ConnectionId);
+
+    /// Takes [`ignore`](EventSource::ignore) back: the connection speaks something that is parsed
+    /// after all.
+    fn heed(&mut self, connection: ConnectionId) {
+        let _ = connection;
+    }
+
+    /// Says that what was known of this connection was given up, for want of memory. Should bytes
+    /// go over it again, another [`Event::Open`] is to come first.
+    fn forget(&mut self, connection: ConnectionId) {
+        let _ = connection;
+    }
 
     /// The account of what was seen and lost so far.
     fn counters(&mut self) -> Counters;

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The ends of sockets and of processes. */
+#ifndef PIXIE_LIFETIME_H
+#define PIXIE_LIFETIME_H
+
+static __always_inline struct event *begin_event(__u8 kind)
+{
+	void *ring = my_ring();
+	struct event *event = ring ? reserve(ring, sizeof(*event), 0) : NULL;
+
+	if (!event)
+		return NULL;
+	__builtin_memset(event, 0, sizeof(*event));
+	event->kind = kind;
+	event->time = bpf_ktime_get_ns();
+	return event;
+}
+
+/* A FIN takes a place in the sequence, but is no byte. */
+static __always_inline __u32 without_fin(__u32 final, __u32 last)
+{
+	return final - last == 1 ? last : final;
+}
+
+/*
+ * The last that is heard of a TCP socket. inet_sock_set_state would tell of its end earlier, but
+ * then the process may still have to read what has come in.
+ */
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tcp_destroyed, struct sock *sk)
+{
+	struct state *state = find_state(sk);
+	struct tcp_sock *tcp;
+	struct event *event;
+
+	if (!state)
+		return 0;
+	if (!state->connection || state->flags & STATE_EXCLUDED)
+		goto forget;
+	event = begin_event(EVENT_CLOSE);
+	if (!event)
+		goto forget;
+	event->connection = state->connection;
+	event->position = state->position[SENT];
+	event->length = state->position[RECEIVED];
+	event->flags = (state->flags & STATE_SENT ? FLAG_SENT_KNOWN : 0) |
+		       (state->flags & STATE_RECEIVED ? FLAG_RECEIVED_KNOWN : 0);
+	tcp = READ(sk, sk_protocol) == IPPROTO_TCP ? as_tcp(sk) : NULL;
+	if (tcp && !READ(tcp, inet_conn.icsk_ulp_ops)) {
+		event->position = without_fin(READ(tcp, write_seq), event->position);
+		event->length = without_fin(READ(tcp, copied_seq), event->length);
+	}
+	submit(event);
+forget:
+	forget_state(sk);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(process_exited, struct task_struct *task)
+{
+	struct event *event;
+
+	/* The last of the process's threads. */
+	if (task->signal->live.counter)
+		return 0;
+	event = begin_event(EVENT_EXIT);
+	if (event) {
+		event->length = task->tgid;
+		submit(event);
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Where the payload of a transfer is: told by the registers that user space entered the kernel
+ * with. They keep the arguments until the system call returns, so nothing needs to be remembered
+ * from its start.
+ */
+#ifndef PIXIE_SYSCALL_H
+#define PIXIE_SYSCALL_H
+
+#if defined(__TARGET_ARCH_x86)
+enum {
+	SYS_READ = 0, SYS_WRITE = 1, SYS_READV = 19, SYS_WRITEV = 20, SYS_SENDFILE = 40,
+	SYS_SENDTO = 44, SYS_RECVFROM = 45, SYS_SENDMSG = 46, SYS_RECVMSG = 47, SYS_SPLICE = 275,
+	SYS_RECVMMSG = 299, SYS_SENDMMSG = 307, SYS_PREADV2 = 327, SYS_PWRITEV2 = 328,
+};
+#else
+enum {
+	SYS_READ = 63, SYS_WRITE = 64, SYS_READV = 65, SYS_WRITEV = 66, SYS_SENDFILE = 71,
+	SYS_SENDTO = 206, SYS_RECVFROM = 207, SYS_SENDMSG = 211, SYS_RECVMSG = 212, SYS_SPLICE = 76,
+	SYS_RECVMMSG = 243, SYS_SENDMMSG = 269, SYS_PREADV2 = 286, SYS_PWRITEV2 = 287,
+};
+#endif
+
+struct call {
+	__u64 number;
+	__u64 arguments[5];
+};
+
+enum payload_kind {
+	PAYLOAD_UNKNOWN,     /* user space cannot be asked where it is */
+	PAYLOAD_NOT_IN_USER, /* it never was in user space */
+	PAYLOAD_BUFFER,
+	PAYLOAD_VECTOR,
+	PAYLOAD_MESSAGE,     /* at `address` is a struct msghdr that tells */
+};
+
+struct payload {
+	__u32 kind;
+	__u32 name_length;
+	__u64 address;
+	__u64 count; /* bytes of a buffer, elements of a vector */
+	__u64 name;  /* where the peer's address is, in user space */
+};
+
+/* Always read by the field: what a program may load directly it may also probe. */
+static __always_inline void read_call(struct call *call, struct pt_regs *registers)
+{
+#if defined(__TARGET_ARCH_x86)
+	call->number = READ(registers, orig_ax);
+	call->arguments[0] = READ(registers, di);
+	call->arguments[1] = READ(registers, si);
+	call->arguments[2] = READ(registers, dx);
+	call->arguments[3] = READ(registers, r10);
+	call->arguments[4] = READ(registers, r8);
+#else
+	call->number = READ(registers, syscallno);
+	call->arguments[0] = READ(registers, orig_x0);
+	call->arguments[1] = READ(registers, regs[1]);
+	call->arguments[2] = READ(registers, regs[2]);
+	call->arguments[3] = READ(registers, regs[3]);
+	call->arguments[4] = READ(registers, regs[4]);
+#endif
+}
+
+/* The direction of a system call that transfers one message or one run of bytes; -1 for others. */
+static __always_inline int direction_of(__u64 number)
+{
+	switch (number) {
+	case SYS_WRITE: case SYS_WRITEV: case SYS_PWRITEV2: case SYS_SENDTO: case SYS_SENDMSG:
+	case SYS_SENDMMSG: case SYS_SENDFILE:
+		return SENT;
+	case SYS_READ: case SYS_READV: case SYS_PREADV2: case SYS_RECVFROM: case SYS_RECVMSG:
+	case SYS_RECVMMSG:
+		return RECEIVED;
+	default:
+		return -1;
+	}
+}
+
+/* Does not follow message vectors: which element it is, the registers do not tell. */
+static __always_inline void locate(struct payload *payload, struct call *call)
+{
+	__builtin_memset(payload, 0, sizeof(*payload));
+	payload->address = call->arguments[1];
+	payload->count = call->arguments[2];
+	switch (call->number) {
+	case SYS_SENDTO:
+	case SYS_RECVFROM:
+		payload->name = call->arguments[4];
+		payload->name_length = 28;
+		payload->kind = PAYLOAD_BUFFER;
+		break;
+	case SYS_READ:
+	case SYS_WRITE:
+		payload->kind = PAYLOAD_BUFFER;
+		break;
+	case SYS_READV:
+	case SYS_WRITEV:
+	case SYS_PREADV2:
+	case SYS_PWRITEV2:
+		payload->kind = PAYLOAD_VECTOR;
+		break;
+	case SYS_SENDMSG:
+	case SYS_RECVMSG:
+		payload->kind = PAYLOAD_MESSAGE;
+		break;
+	case SYS_SENDFILE:
+	case SYS_SPLICE:
+		payload->kind = PAYLOAD_NOT_IN_USER;
+		break;
+	default:
+		payload->kind = PAYLOAD_UNKNOWN;
+	}
+}
+
+/* A struct msghdr of user space's: its vector, and its peer's address. */
+static __always_inline void follow_message(struct payload *payload)
+{
+	struct user_message message;
+
+	if (bpf_probe_read_user(&message, sizeof(message), (void *)payload->address)) {
+		payload->kind = PAYLOAD_UNKNOWN;
+		return;
+	}
+	payload->kind = PAYLOAD_VECTOR;
+	payload->address = message.vector;
+	payload->count = message.vector_length;
+	payload->name = message.name;
+	payload->name_length = message.name_length;
+}
+
+#endif

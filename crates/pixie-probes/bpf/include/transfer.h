@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What all programs come to: bytes went over a socket, and are told to user space. */
+#ifndef PIXIE_TRANSFER_H
+#define PIXIE_TRANSFER_H
+
+#define SECOND 1000000000ULL
+#define RESUME_BYTES 256  /* of each transfer, once a run's budget is spent; of ignored ones */
+#define PIECE_BYTES 16384 /* the most that one event carries */
+#define VECTOR_ELEMENTS 16
+#define BUFFER_PIECES 64
+
+struct transfer {
+	void *ring;
+	__u64 time;
+	__u64 connection;
+	__u32 position;
+	__u32 left;   /* bytes not told yet */
+	__u32 budget; /* bytes that may still be captured */
+	__u8 direction;
+	__u8 hole;
+	__u8 flags;
+	__u8 _pad;
+};
+
+__u32 always_zero = 0;
+
+/*
+ * Makes the verifier forget what it knows of a value. Where it knows another range for every path
+ * through a loop's body, it must follow all of them in every round.
+ */
+static __always_inline __u32 forget(__u32 value)
+{
+	return value + always_zero;
+}
+
+/* Tells of `length` bytes of which `capture` are captured. `room` must be a constant. */
+static __always_inline void tell_sized(struct transfer *transfer, const __u32 room, __u64 address,
+				       __u32 length, __u32 capture)
+{
+	struct event *event = reserve(transfer->ring, sizeof(*event) + room, length);
+	__u8 hole = transfer->hole;
+
+	if (!event)
+		return;
+	if (room) {
+		if (capture > room)
+			capture = room;
+		if (bpf_probe_read_user(event + 1, capture, (void *)address)) {
+			capture = 0;
+			hole = HOLE_UNREADABLE;
+		}
+	} else {
+		capture = 0;
+	}
+	event->kind = EVENT_DATA;
+	event->direction = transfer->direction;
+	event->hole = hole;
+	event->flags = transfer->flags;
+	event->captured = capture;
+	event->time = transfer->time;
+	event->connection = transfer->connection;
+	event->position = transfer->position;
+	event->length = length;
+	submit(event);
+}
+
+/*
+ * A ring's records must have a size that the verifier knows, so there is a ladder of sizes: what is
+ * reserved is at most about a third more than what is used.
+ */
+static __noinline void tell(struct transfer *transfer, __u64 address, __u32 length, __u32 capture)
+{
+	if (!capture)
+		tell_sized(transfer, 0, address, length, capture);
+	else if (capture <= 96)
+		tell_sized(transfer, 96, address, length, capture);
+	else if (capture <= 160)
+		tell_sized(transfer, 160, address, length, capture);
+	else if (capture <= 256)
+		tell_sized(transfer, 256, address, length, capture);
+	else if (capture <= 384)
+		tell_sized(transfer, 384, address, length, capture);
+	else if (capture <= 640)
+		tell_sized(transfer, 640, address, length, capture);
+	else if (capture <= 1280)
+		tell_sized(transfer, 1280, address, length, capture);
+	else if (capture <= 2560)
+		tell_sized(transfer, 2560, address, length, capture);
+	else if (capture <= 4608)
+		tell_sized(transfer, 4608, address, length, capture);
+	else if (capture <= 8704)
+		tell_sized(transfer, 8704, address, length, capture);
+	else
+		tell_sized(transfer, PIECE_BYTES, address, length, capture);
+}
+
+/* The next `length` bytes of the transfer lie at `address`. */
+static __always_inline void tell_next(struct transfer *transfer, __u64 address, __u32 length)
+{
+	__u32 capture = length < transfer->budget ? length : transfer->budget;
+
+	if (capture > PIECE_BYTES)
+		capture = PIECE_BYTES;
+	tell(transfer, address, length, capture);
+	transfer->position = forget(transfer->position + length);
+	transfer->left = forget(transfer->left - length);
+	transfer->budget = forget(transfer->budget - capture);
+}
+
+static __always_inline void tell_buffer(struct transfer *transfer, __u64 address)
+{
+	if (transfer->left <= PIECE_BYTES || transfer->budget <= PIECE_BYTES) {
+		tell_next(transfer, address, transfer->left);
+		return;
+	}
+	for (int piece = 0; piece < BUFFER_PIECES; piece++) {
+		__u32 length = transfer->left;
+
+		if (!length)
+			return;
+		/* The last piece takes what is not captured with it. */
+		if (transfer->budget > PIECE_BYTES && length > PIECE_BYTES &&
+		    piece != BUFFER_PIECES - 1)
+			length = PIECE_BYTES;
+		tell_next(transfer, address, length);
+		address += PIECE_BYTES;
+	}
+}
+
+static __always_inline void tell_vector(struct transfer *transfer, __u64 address, __u64 elements)
+{
+	for (int element = 0; element < VECTOR_ELEMENTS; element++) {
+		struct user_iovec piece;
+
+		if (element >= elements || !transfer->left || !transfer->budget)
+			break;
+		if (bpf_probe_read_user(&piece, sizeof(piece),
+					(void *)(address + element * sizeof(piece)))) {
+			transfer->hole = HOLE_UNREADABLE;
+			break;
+		}
+		if (piece.length > transfer->left)
+			piece.length = transfer->left;
+		if (piece.length)
+			tell_next(transfer, piece.base, piece.length);
+	}
+	if (transfer->left)
+		tell(transfer, 0, transfer->left, 0);
+}
+
+/* A FIN that was read takes a place in the sequence, but is no byte. */
+static __always_inline __u32 received_position(struct sock *sk, struct tcp_sock *tcp)
+{
+	__u32 position = READ(tcp, copied_seq);
+
+	if (READ(sk, __sk_common.skc_flags) & (1 << SOCK_DONE) && position == READ(tcp, rcv_nxt))
+		position -= 1;
+	return position;
+}
+
+/*
+ * Where the first byte of this transfer stands in its stream. TCP keeps count itself, which needs
+ * no state of ours, tells of transfers that were missed, and works for connections older than we.
+ */
+static __always_inline __u32 position_of(struct sock *sk, struct state *state, __u32 direction,
+					 __u32 length)
+{
+	struct tcp_sock *tcp = NULL;
+	__u32 position = state->position[direction & 1];
+
+	if (state->transport == TRANSPORT_TCP && READ(sk, sk_protocol) == IPPROTO_TCP)
+		tcp = as_tcp(sk);
+	/* With kTLS on it, the sequence is that of the ciphertext: go on counting. */
+	if (tcp && !READ(tcp, inet_conn.icsk_ulp_ops)) {
+		position = direction == SENT ? READ(tcp, write_seq) : received_position(sk, tcp);
+		position -= length;
+	}
+	state->position[direction & 1] = position + length;
+	state->flags |= direction == SENT ? STATE_SENT : STATE_RECEIVED;
+	return position;
+}
+
+/* True when this connection's bytes are to be told of; sets how many of them to capture. */
+static __always_inline bool within_budget(struct state *state, struct transfer *transfer)
+{
+	__u32 transfers = state->transfers++;
+	__u32 length = transfer->left;
+
+	if (transfers < 32 || !(transfers & 63) || state->flags & STATE_IGNORED) {
+		if (state->flags & STATE_IGNORED && transfer->time < state->next_sample)
+			return false;
+
+		__u8 *verdict = bpf_map_lookup_elem(&verdicts, &state->connection);
+
+		if (verdict && *verdict == VERDICT_IGNORE) {
+			state->flags |= STATE_IGNORED;
+			state->next_sample = transfer->time + SECOND;
+			transfer->budget = RESUME_BYTES;
+			return true;
+		}
+		state->flags &= ~STATE_IGNORED;
+	}
+	if (is_datagram(state->transport)) {
+		transfer->budget = settings.message_bytes;
+		return true;
+	}
+	if (state->run_direction != transfer->direction + 1) {
+		state->run_direction = transfer->direction + 1;
+		state->run_left = settings.message_bytes;
+	}
+	transfer->budget = state->run_left > RESUME_BYTES ? state->run_left : RESUME_BYTES;
+	state->run_left -= length < state->run_left ? length : state->run_left;
+	return true;
+}
+
+#include "datagram.h"
+
+static __always_inline void tell_stream(struct transfer *transfer, struct payload *payload)
+{
+	if (payload->kind == PAYLOAD_MESSAGE)
+		follow_message(payload);
+	if (payload->kind == PAYLOAD_BUFFER) {
+		tell_buffer(transfer, payload->address);
+	} else if (payload->kind == PAYLOAD_VECTOR) {
+		tell_vector(transfer, payload->address, payload->count);
+	} else {
+		transfer->hole = payload->kind == PAYLOAD_NOT_IN_USER ? HOLE_NOT_IN_USER :
+									HOLE_UNREADABLE;
+		tell(transfer, 0, transfer->left, 0);
+	}
+}
+
+/* `length` bytes went over `sk`; 0 for the end of what is received. */
+static __always_inline void transferred(struct sock *sk, struct state *state, __u32 direction,
+					__u32 length, struct payload *payload)
+{
+	struct transfer transfer = {
+		.time = bpf_ktime_get_ns(),
+		.direction = direction,
+		.left = length,
+		.hole = HOLE_LIMIT,
+	};
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+
+	if (!length) {
+		if (direction != RECEIVED || is_datagram(state->transport) ||
+		    !(READ(sk, sk_shutdown) & RCV_SHUTDOWN))
+			return;
+		transfer.flags = FLAG_END;
+	}
+	if (state->pid != pid)
+		announce(sk, state, pid, transfer.time);
+	transfer.position = position_of(sk, state, direction, length);
+	if (state->flags & STATE_EXCLUDED)
+		return;
+	transfer.connection = state->connection;
+	if (!within_budget(state, &transfer))
+		return;
+	transfer.ring = my_ring();
+	if (!transfer.ring)
+		return;
+	if (!length)
+		tell(&transfer, 0, 0, 0);
+	else if (is_datagram(state->transport))
+		tell_datagram(&transfer, sk, payload);
+	else
+		tell_stream(&transfer, payload);
+}
+
+#endif

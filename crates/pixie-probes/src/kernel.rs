@@ -1,0 +1,91 @@
+//! What the kernel and our privileges allow, found out before anything is loaded.
+
+use crate::error::ProbeError;
+use std::fs;
+
+const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+const LOCKDOWN_PATH: &str = "/sys/kernel/security/lockdown";
+/// Ring buffers, bounded loops and capabilities of BPF's own came with 5.8.
+const OLDEST: (u32, u32) = (5, 8);
+
+/// `include/uapi/linux/capability.h`.
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// The kernel's release, as `uname -r` shows it.
+pub(crate) fn release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned())
+}
+
+/// Says what stands in the way, if anything does.
+pub(crate) fn check() -> Result<(), ProbeError> {
+    let release = release();
+    if version(&release).is_some_and(|version| version < OLDEST) {
+        return Err(ProbeError::KernelTooOld { release });
+    }
+    let missing = missing_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+    if !missing.is_empty() {
+        return Err(ProbeError::NotPermitted { missing: missing.join(" and ") });
+    }
+    if let Err(error) = fs::File::open(BTF_PATH) {
+        return Err(ProbeError::NoBtf { path: BTF_PATH, source: error.into() });
+    }
+    if is_confidential(&fs::read_to_string(LOCKDOWN_PATH).unwrap_or_default()) {
+        return Err(ProbeError::LockedDown);
+    }
+    Ok(())
+}
+
+/// Major and minor version of a release such as `6.1.0-18-cloud-amd64`.
+pub(crate) fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// What the effective capabilities in `/proc/self/status` lack.
+fn missing_capabilities(status: &str) -> Vec<&'static str> {
+    let effective = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok())
+        // Without /proc nothing can be told: let the kernel decide.
+        .unwrap_or(u64::MAX);
+    let has = |capability: u32| effective & (1 << capability) != 0;
+    [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")]
+        .into_iter()
+        .filter(|(capability, _)| !has(*capability) && !has(CAP_SYS_ADMIN))
+        .map(|(_, name)| name)
+        .collect()
+}
+
+/// The mode in force stands in brackets: `none integrity [confidentiality]`.
+fn is_confidential(lockdown: &str) -> bool {
+    lockdown.contains("[confidentiality]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_read() {
+        assert_eq!(version("6.1.0-18-cloud-amd64"), Some((6, 1)));
+        assert_eq!(version("5.10.0"), Some((5, 10)));
+        assert_eq!(version("unknown"), None);
+    }
+
+    #[test]
+    fn capabilities_are_missed_by_name() {
+        assert_eq!(missing_capabilities("CapEff:\t0000000000000000\n"), ["CAP_BPF", "CAP_PERFMON"]);
+        assert_eq!(missing_capabilities("CapEff:\t0000008000000000\n"), ["CAP_PERFMON"]);
+        assert_eq!(missing_capabilities("CapEff:\t000000c000000000\n"), [""; 0]);
+        assert_eq!(missing_capabilities("CapEff:\t0000000000200000\n"), [""; 0], "CAP_SYS_ADMIN");
+    }
+
+    #[test]
+    fn only_confidentiality_is_in_the_way() {
+        assert!(is_confidential("none integrity [confidentiality]"));
+        assert!(!is_confidential("none [integrity] confidentiality"));
+    }
+}

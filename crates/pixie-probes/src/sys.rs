@@ -1,0 +1,139 @@
+//! The system calls that the loader library does not offer.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+const BPF_MAP_CREATE: libc::c_int = 0;
+const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
+const BPF_PROG_TEST_RUN: libc::c_int = 10;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_MAP_TYPE_RINGBUF: u32 = 27;
+
+/// The start of `union bpf_attr` as `BPF_MAP_CREATE` reads it (`include/uapi/linux/bpf.h`).
+#[repr(C)]
+#[derive(Default)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+}
+
+/// The same for `BPF_MAP_UPDATE_ELEM`.
+#[repr(C)]
+struct MapUpdate {
+    map_fd: u32,
+    _pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// The same for `BPF_PROG_TEST_RUN`.
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+}
+
+/// The same for `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct GetInfo {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// Size of `struct bpf_prog_info` up to and with `recursion_misses` (Linux 5.12).
+const PROG_INFO_SIZE: usize = 216;
+const RECURSION_MISSES_AT: usize = 208;
+
+fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_long> {
+    let size = size_of::<T>();
+    // SAFETY: the attributes are a live, exclusive, plain struct of the size that is passed. What
+    // its addresses refer to is vouched for by the callers, each of which is in this file.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn descriptor(descriptor: BorrowedFd<'_>) -> u32 {
+    descriptor.as_raw_fd().cast_unsigned()
+}
+
+/// Makes a ring buffer of `bytes`, a power of two and a multiple of the page size.
+pub(crate) fn create_ring(bytes: u32) -> io::Result<OwnedFd> {
+    let mut attributes =
+        MapCreate { map_type: BPF_MAP_TYPE_RINGBUF, max_entries: bytes, ..MapCreate::default() };
+    let ring = bpf(BPF_MAP_CREATE, &mut attributes)?;
+    let ring = i32::try_from(ring).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(ring) })
+}
+
+/// Puts the map `inner` at `index` of the array of maps `outer`.
+pub(crate) fn put_map(outer: BorrowedFd<'_>, index: u32, inner: BorrowedFd<'_>) -> io::Result<()> {
+    let value = descriptor(inner);
+    let mut attributes = MapUpdate {
+        map_fd: descriptor(outer),
+        _pad: 0,
+        // Both outlive the call; a key and a value of an array of maps are 4 bytes each.
+        key: std::ptr::from_ref(&index) as u64,
+        value: std::ptr::from_ref(&value) as u64,
+        flags: 0,
+    };
+    bpf(BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
+}
+
+/// Runs a raw tracepoint program once, in this thread.
+pub(crate) fn run_once(program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = TestRun { prog_fd: descriptor(program), ..TestRun::default() };
+    bpf(BPF_PROG_TEST_RUN, &mut attributes).map(drop)
+}
+
+/// How often the kernel did not run this program because it was running already on that CPU;
+/// 0 before Linux 5.12, which does not count it.
+pub(crate) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut info = [0u64; PROG_INFO_SIZE / 8];
+    let mut attributes = GetInfo {
+        bpf_fd: descriptor(program),
+        info_len: PROG_INFO_SIZE as u32,
+        // It outlives the call, and the kernel writes at most `info_len` bytes.
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    Ok(info[RECURSION_MISSES_AT / 8])
+}
+
+/// `CLOCK_MONOTONIC`, in nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists on every Linux, and the pointer is to a live timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
+/// Allows this process to lock as much memory as it likes. Before Linux 5.11 maps count as locked.
+pub(crate) fn lift_memory_lock_limit() -> io::Result<()> {
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the pointer is to a live rlimit.
+    match unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
