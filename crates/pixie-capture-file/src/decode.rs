@@ -39,6 +39,13 @@ pub(crate) struct TcpFields {
     pub(crate) rst: bool,
 }
 
+impl TcpFields {
+    /// The place of the first byte of payload in its stream: a SYN takes the place of one byte.
+    pub(crate) fn position(&self) -> u32 {
+        self.sequence.wrapping_add(self.syn.into())
+    }
+}
+
 impl Segment<'_> {
     pub(crate) fn transport(&self) -> Transport {
         if self.tcp.is_some() { Transport::Tcp } else { Transport::Udp }

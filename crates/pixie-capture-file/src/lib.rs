@@ -28,22 +28,29 @@
 //! # Loss
 //!
 //! Segments are told of in the order of the file, repeated and reordered ones too; their positions
-//! put them right. A gap is told of as bytes that were not observed when the other side
-//! has acknowledged them and they do not turn up within 100 ms, or when the connection ends.
+//! put them right. A gap is told of, as bytes that were not observed, when the other side
+//! has acknowledged them and they do not turn up within 100 ms, or when the connection ends. Until
+//! then, the segments that acknowledge them are held back: an answer does not overtake its
+//! question, though packets do.
+//!
+//! Whoever puts the bytes in order should thus wait for missing ones for as long as it takes; a
+//! retransmission can take seconds, and what will never come is told.
 #![forbid(unsafe_code)]
 
+mod connection;
 mod connections;
 mod decode;
 mod error;
 mod fragments;
 mod reader;
 mod sequence;
+mod stream;
 mod summary;
 
 pub use error::CaptureFileError;
 pub use summary::{Skipped, Summary};
 
-use connections::Connections;
+use connections::{Connections, Output};
 use fragments::Fragments;
 use pixie_core::id::ConnectionId;
 use pixie_probes::event::{Counters, Event, EventSource};
@@ -56,7 +63,8 @@ use std::path::Path;
 /// A packet capture, read from a file or from any other input.
 ///
 /// Memory is bounded: at most 65,536 connections (less than 1 KiB each), 256 datagrams whose
-/// fragments are incomplete (64 KiB each) and one packet or block (16 MiB) are held at once.
+/// fragments are incomplete (64 KiB each), segments that wait for what they acknowledge (16 MiB in
+/// all) and one packet or block (16 MiB) are held at once.
 pub struct CaptureFile {
     /// `None` when there is nothing more to read.
     reader: Option<PacketReader>,
@@ -124,7 +132,7 @@ impl CaptureFile {
         let (fragments, connections) = (&mut self.fragments, &mut self.connections);
         let read = reader.next(&mut self.summary, |packet, summary| {
             decode::decode(packet, fragments, summary, |segment, summary| {
-                connections.take(&segment, summary, handler);
+                connections.take(&segment, &mut Output { summary, handler });
             });
         });
         if let Ok(true) = read {
@@ -158,7 +166,8 @@ impl EventSource for CaptureFile {
         }
         if finish {
             self.fragments.finish(&mut self.summary);
-            self.connections.finish(&mut self.summary, &mut counting);
+            let mut output = Output { summary: &mut self.summary, handler: &mut counting };
+            self.connections.finish(&mut output);
         }
         self.events += events.get() as u64;
         events.get()

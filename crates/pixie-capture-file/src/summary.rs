@@ -107,6 +107,12 @@ impl Summary {
             .sum()
     }
 
+    /// Counts the payload of a segment, of which so many bytes were captured.
+    pub(crate) fn count_payload(&mut self, length: u32, captured: usize) {
+        self.payload_bytes += u64::from(length);
+        self.payload_bytes_not_captured += u64::from(length).saturating_sub(captured as u64);
+    }
+
     pub(crate) fn skip(&mut self, reason: Skipped) {
         self.skip_many(reason, 1);
     }

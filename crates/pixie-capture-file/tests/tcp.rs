@@ -4,6 +4,7 @@
 mod support;
 
 use pixie_capture_file::{CaptureFile, Skipped};
+use pixie_probes::event::EventSource as _;
 use std::io::Cursor;
 use support::{Packet, Tcp, events, pcap, play};
 
@@ -137,6 +138,77 @@ fn what_is_missing_at_the_end_is_a_gap() {
             "close [Some(120), Some(501)]"
         ]
     );
+}
+
+fn response(time: u64, acknowledgment: u32, payload: &[u8]) -> Packet {
+    Tcp {
+        time,
+        from_server: true,
+        sequence: 501,
+        acknowledgment: Some(acknowledgment),
+        payload,
+        ..Tcp::default()
+    }
+    .packet()
+}
+
+#[test]
+fn an_answer_does_not_overtake_its_question() {
+    assert_eq!(
+        after_handshake([response(0, 105, b"pong"), request(1, 101, b"ping")]),
+        ["data > 101+4 ping", "data < 501+4 pong", "close [Some(105), Some(505)]"]
+    );
+}
+
+#[test]
+fn an_answer_waits_no_longer_than_its_question_may_be_late() {
+    let later = Tcp {
+        time: 100 * MILLISECOND,
+        from_server: true,
+        sequence: 505,
+        payload: b"more",
+        ..Tcp::default()
+    };
+    assert_eq!(
+        after_handshake([response(0, 105, b"pong"), later.packet(), request(1, 101, b"ping")]),
+        [
+            "gap > 101+4",
+            "data < 501+4 pong",
+            "data < 505+4 more",
+            "data > 101+4 ping",
+            "close [Some(105), Some(509)]"
+        ]
+    );
+}
+
+#[test]
+fn two_answers_to_questions_that_were_lost_do_not_wait_for_each_other() {
+    let first = response(0, 105, b"pong");
+    let second = request(1, 105, b"ping");
+    let third = Tcp { sequence: 120, acknowledgment: Some(600), payload: b"?", ..Tcp::default() };
+    assert_eq!(
+        after_handshake([third.packet(), first, second]),
+        [
+            "gap > 101+4",
+            "gap < 505+95",
+            "data > 120+1 ?",
+            "data > 105+4 ping",
+            "data < 501+4 pong",
+            "gap > 109+11",
+            "close [Some(121), Some(600)]"
+        ]
+    );
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let payload = vec![b'x'; 60_000];
+    let packets = (0..1000).map(|_| response(0, 105, &payload));
+    let packets = handshake().into_iter().chain(packets).collect::<Vec<_>>();
+    let mut capture = CaptureFile::new(Cursor::new(pcap(1, &packets))).unwrap();
+    let mut told = 0;
+    while capture.poll(false, &mut |_| told += 1) > 0 {}
+    assert!(told > 1000 - (16 << 20) / 60_000, "{told} events told before the end");
 }
 
 #[test]
