@@ -1,0 +1,242 @@
+use super::connection::Connection;
+use super::conversation::Conversation;
+use super::options::ConnectionLimits;
+use super::processes::Processes;
+use super::{Request, Work};
+use indexmap::IndexMap;
+use pixie_core::id::{ConnectionId, Direction, Pid, Role, Transport};
+use pixie_core::record::{self, Address, Cause, Process, Stage, Traffic};
+use pixie_core::time::MonotonicTime;
+use pixie_probes::event::{Close, Data, Open};
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Of so many connections, the least recently used one goes first. Keeping all of them in order
+/// would cost every event; this costs only when one has to go, and is nearly as good.
+const SAMPLE: usize = 16;
+
+/// The connections that are known.
+pub(super) struct Connections {
+    limits: ConnectionLimits,
+    table: IndexMap<ConnectionId, Box<Connection>, FxBuildHasher>,
+    processes: Processes,
+    /// The process of connections of which no [`Open`] told.
+    unknown: Arc<Process>,
+    /// Which connections end with a process, because nothing else tells of their end.
+    by_process: FxHashMap<Pid, HashSet<ConnectionId, FxBuildHasher>>,
+    /// Connections with bytes that wait for others to come first.
+    holding: Vec<ConnectionId>,
+    /// What all connections hold, in bytes.
+    memory: usize,
+    /// Where the table is looked at next, for connections that can go.
+    hand: usize,
+}
+
+impl Connections {
+    pub(super) fn new(limits: ConnectionLimits, live: bool) -> Self {
+        Self {
+            limits,
+            table: IndexMap::default(),
+            processes: Processes::new(live),
+            unknown: Arc::default(),
+            by_process: FxHashMap::default(),
+            holding: Vec::new(),
+            memory: 0,
+            hand: 0,
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// What they hold, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Takes note of a connection, or of what is new about it.
+    pub(super) fn open(&mut self, open: &Open, work: &mut Work) {
+        let process = self.processes.get(open);
+        match self.table.get_mut(&open.connection) {
+            Some(connection) => connection.conversation.learn(open, process),
+            None => {
+                let mut known = record::Connection::new(open.connection, open.transport);
+                known.local.clone_from(&open.local);
+                known.remote.clone_from(&open.remote);
+                self.insert(process, known, open.role, open.time, work);
+            }
+        }
+        // The end of a TCP connection is told of; that of others is not.
+        if open.transport != Transport::Tcp
+            && self.by_process.entry(open.pid).or_default().insert(open.connection)
+            && let Some(connection) = self.table.get_mut(&open.connection)
+        {
+            connection.users.push(open.pid);
+        }
+    }
+
+    /// Takes a transfer.
+    pub(super) fn data(&mut self, data: &Data<'_>, work: &mut Work) {
+        if !self.table.contains_key(&data.connection) {
+            self.insert_unknown(data, work);
+        }
+        let Some(connection) = self.table.get_mut(&data.connection) else { return };
+        let (before, held) = (connection.memory, connection.holding);
+        connection.data(data, work);
+        if connection.holding && !held {
+            self.holding.push(data.connection);
+        }
+        self.memory = self.memory + connection.memory - before;
+        while self.memory > self.limits.memory && self.table.len() > 1 {
+            self.evict_one(data.time, work);
+        }
+    }
+
+    /// Takes note of the end of a connection.
+    pub(super) fn close(&mut self, close: &Close, work: &mut Work) {
+        if let Some(index) = self.table.get_index_of(&close.connection) {
+            self.remove(index, close.positions, close.time, work);
+            work.stats.connections.closed += 1;
+        }
+    }
+
+    /// Takes note of the end of a process: the connections that only it used end with it.
+    pub(super) fn exit(&mut self, pid: Pid, time: MonotonicTime, work: &mut Work) {
+        for id in self.by_process.remove(&pid).unwrap_or_default() {
+            let Some((index, _, connection)) = self.table.get_full_mut(&id) else { continue };
+            connection.users.retain(|user| *user != pid);
+            if connection.users.is_empty() {
+                self.remove(index, [None; 2], time, work);
+                work.stats.connections.closed += 1;
+            }
+        }
+    }
+
+    /// Gives up on bytes that do not come, and forgets some connections that have long been silent.
+    pub(super) fn tick(&mut self, now: MonotonicTime, work: &mut Work) {
+        let table = &mut self.table;
+        self.holding.retain(|id| {
+            let Some(connection) = table.get_mut(id) else { return false };
+            connection.expire(now, work);
+            connection.holding
+        });
+        // A part of the table each time: all of it in a minute or so.
+        for _ in 0..self.table.len().min(64 + self.table.len() / 512) {
+            let index = self.advance_hand();
+            let Some((_, connection)) = self.table.get_index(index) else { break };
+            if now.since(connection.last_used) > self.limits.idle {
+                self.forget(index, now, work);
+            }
+        }
+    }
+
+    /// Ends all connections.
+    pub(super) fn finish(&mut self, now: MonotonicTime, work: &mut Work) {
+        // In the order in which they came, to make the same of the same events.
+        for (_, mut connection) in self.table.drain(..) {
+            connection.finish([None; 2], now, work);
+        }
+        self.by_process.clear();
+        self.holding.clear();
+        self.memory = 0;
+    }
+
+    fn insert(
+        &mut self,
+        process: Arc<Process>,
+        known: record::Connection,
+        role: Option<Role>,
+        time: MonotonicTime,
+        work: &mut Work,
+    ) {
+        while self.table.len() >= self.limits.count.max(1) {
+            self.evict_one(time, work);
+        }
+        let mut traffic = Traffic::default();
+        (traffic.process, traffic.connection, traffic.role) = (process, Arc::new(known), role);
+        let known = Arc::clone(&traffic.connection);
+        let mut conversation = Conversation::new(traffic);
+        if let Some((protocol, requests)) = given_protocol(&known, work) {
+            conversation.begin(&*protocol, Some(requests), work);
+        }
+        let connection = Box::new(Connection::new(conversation, work.stream, time));
+        self.memory += connection.memory;
+        self.table.insert(known.id, connection);
+        work.stats.connections.opened += 1;
+    }
+
+    /// Makes do with what a transfer says about a connection of which no [`Open`] told.
+    fn insert_unknown(&mut self, data: &Data<'_>, work: &mut Work) {
+        let transport = if data.peer.is_some() { Transport::Udp } else { Transport::Tcp };
+        let mut known = record::Connection::new(data.connection, transport);
+        known.remote = data.peer.map(Address::Inet);
+        self.insert(Arc::clone(&self.unknown), known, None, data.time, work);
+    }
+
+    /// Forgets the least recently used connection of a sample.
+    fn evict_one(&mut self, now: MonotonicTime, work: &mut Work) {
+        let last_used =
+            |index: usize| self.table.get_index(index).map(|(_, found)| found.last_used);
+        let sample =
+            (0..SAMPLE.min(self.table.len())).map(|step| (self.hand + step) % self.table.len());
+        let Some(oldest) = sample.min_by_key(|&index| last_used(index)) else { return };
+        self.hand += SAMPLE;
+        if let Some((id, _)) = self.table.get_index(oldest) {
+            work.losses.add((Stage::Stream, Cause::MemoryLimit), Some(*id), 1, 0);
+            self.forget(oldest, now, work);
+        }
+    }
+
+    fn forget(&mut self, index: usize, now: MonotonicTime, work: &mut Work) {
+        if let Some((id, _)) = self.table.get_index(index) {
+            work.requests.push(Request::Forget(*id));
+            self.remove(index, [None; 2], now, work);
+            work.stats.connections.evicted += 1;
+        }
+    }
+
+    fn remove(
+        &mut self,
+        index: usize,
+        positions: [Option<u32>; 2],
+        time: MonotonicTime,
+        work: &mut Work,
+    ) {
+        let Some((id, mut connection)) = self.table.swap_remove_index(index) else { return };
+        self.memory -= connection.memory;
+        connection.finish(positions, time, work);
+        for user in &connection.users {
+            if let Some(connections) = self.by_process.get_mut(user) {
+                connections.remove(&id);
+                if connections.is_empty() {
+                    self.by_process.remove(user);
+                }
+            }
+        }
+    }
+
+    fn advance_hand(&mut self) -> usize {
+        self.hand = if self.hand + 1 < self.table.len() { self.hand + 1 } else { 0 };
+        self.hand
+    }
+}
+
+/// The protocol of a connection whose port says it, and which way its requests go.
+fn given_protocol(
+    connection: &record::Connection,
+    work: &Work,
+) -> Option<(Arc<dyn pixie_protocols::parser::Protocol>, Direction)> {
+    let port = |end: &Option<Address>| end.as_ref().and_then(Address::port);
+    let (local, remote) = (port(&connection.local), port(&connection.remote));
+    work.decode_as.iter().find_map(|(port, protocol)| {
+        let requests = match Some(*port) {
+            port if port == remote => Direction::Sent,
+            port if port == local => Direction::Received,
+            _ => return None,
+        };
+        Some((Arc::clone(protocol), requests))
+    })
+}

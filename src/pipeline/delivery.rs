@@ -1,0 +1,279 @@
+//! Threads and queues between the pipeline and its sinks: one of each a sink, so that none of them
+//! can harm another or hold up the capture.
+
+use crate::Error;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use pixie_core::record::{Cause, Lost, Stage};
+use pixie_core::time::MonotonicTime;
+use pixie_core::{Interest, Record, RecordKind, Sink, SinkError, SinkStats, Stats};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+/// Records that travel together; all sinks share one copy.
+type Batch = Arc<[Record]>;
+
+/// The most batches that wait before a sink. What bounds the memory is the number of records.
+const QUEUED_BATCHES: usize = 4096;
+
+/// The sinks of a session, each with its thread.
+pub(crate) struct Delivery {
+    outlets: Vec<Outlet>,
+    /// Each sink's thread says here that it has ended, by its index.
+    ended: Receiver<usize>,
+}
+
+/// The way to one sink.
+struct Outlet {
+    /// `None` once the session stops.
+    queue: Option<Sender<Batch>>,
+    /// The most records that wait.
+    capacity: u64,
+    interest: Interest,
+    account: Arc<Account>,
+    dropped: u64,
+    /// Drops that have not been reported in-band yet.
+    unreported: u64,
+    abandoned: bool,
+}
+
+/// What a sink's thread counts.
+#[derive(Default)]
+struct Account {
+    /// Records that wait, or that the sink is busy with.
+    queued: AtomicU64,
+    emitted: AtomicU64,
+    failed: AtomicU64,
+    panicked: AtomicU64,
+    retired: AtomicBool,
+    last_error: Mutex<Option<String>>,
+}
+
+impl Delivery {
+    /// Starts a thread for each sink.
+    pub(crate) fn start(sinks: Vec<Box<dyn Sink>>, capacity: usize) -> Result<Self, Error> {
+        let (announce, ended) = bounded(sinks.len().max(1));
+        let mut outlets = Vec::with_capacity(sinks.len());
+        for (index, sink) in sinks.into_iter().enumerate() {
+            let (queue, batches) = bounded(QUEUED_BATCHES);
+            let interest = sink.interest();
+            let account = Arc::new(Account::default());
+            let end = End { announce: announce.clone(), index };
+            let outlet = SinkThread { interest, account: Arc::clone(&account), batches };
+            thread::Builder::new()
+                .name("pixie-sink".to_owned())
+                .spawn(move || {
+                    let _end = end;
+                    outlet.run(sink);
+                })
+                .map_err(|cause| Error::Thread { name: "pixie-sink", cause })?;
+            outlets.push(Outlet {
+                queue: Some(queue),
+                capacity: capacity as u64,
+                interest,
+                account,
+                dropped: 0,
+                unreported: 0,
+                abandoned: false,
+            });
+        }
+        Ok(Self { outlets, ended })
+    }
+
+    /// Hands records to every sink that wants any of them. Never waits.
+    pub(crate) fn send(&mut self, time: MonotonicTime, records: &mut Vec<Record>) {
+        if records.is_empty() {
+            return;
+        }
+        let batch: Batch = records.drain(..).collect();
+        for outlet in &mut self.outlets {
+            outlet.send(time, &batch);
+        }
+    }
+
+    /// Tells sinks of what they missed, where there is room again.
+    pub(crate) fn report_drops(&mut self, time: MonotonicTime) {
+        for outlet in &mut self.outlets {
+            outlet.report_drops(time);
+        }
+    }
+
+    /// Enters the sinks into an account that does not have them yet.
+    pub(crate) fn account(&self, stats: &mut Stats) {
+        for outlet in &self.outlets {
+            let sink = outlet.stats();
+            for (cause, count) in [
+                (Cause::QueueFull, sink.dropped_queue_full),
+                (Cause::SinkFailed, sink.dropped_failed),
+                (Cause::SinkPanicked, sink.dropped_panicked),
+            ] {
+                if count > 0 {
+                    stats.add_lost(Stage::Sink, cause, count, 0);
+                }
+            }
+            stats.sinks.push(sink);
+        }
+    }
+
+    /// Lets the sinks finish with what waits for them, but not for longer than until `deadline`:
+    /// a sink that is not done by then is abandoned, and what waited for it counts as dropped.
+    pub(crate) fn stop(&mut self, time: MonotonicTime, deadline: Instant) {
+        self.report_drops(time);
+        for outlet in &mut self.outlets {
+            outlet.queue = None;
+            outlet.abandoned = true;
+        }
+        for _ in 0..self.outlets.len() {
+            let Ok(index) = self.ended.recv_deadline(deadline) else { break };
+            if let Some(outlet) = self.outlets.get_mut(index) {
+                outlet.abandoned = false;
+            }
+        }
+    }
+}
+
+impl Outlet {
+    fn send(&mut self, time: MonotonicTime, batch: &Batch) {
+        let wanted = match self.interest == Interest::all() {
+            true => batch.len(),
+            false => batch.iter().filter(|record| self.interest.wants(record.kind())).count(),
+        };
+        if wanted > 0 {
+            self.report_drops(time);
+            if !self.offer(batch, wanted as u64) {
+                self.dropped += wanted as u64;
+                self.unreported += wanted as u64;
+            }
+        }
+    }
+
+    /// Queues a batch of which the sink wants `wanted` records; false when there is no room.
+    fn offer(&self, batch: &Batch, wanted: u64) -> bool {
+        let Some(queue) = &self.queue else { return false };
+        // An empty queue takes a batch of any size, or one larger than the queue would never pass.
+        let queued = self.account.queued.load(Relaxed);
+        if queued > 0 && queued + wanted > self.capacity {
+            return false;
+        }
+        self.account.queued.fetch_add(wanted, Relaxed);
+        let taken = queue.try_send(Arc::clone(batch)).is_ok();
+        if !taken {
+            self.account.queued.fetch_sub(wanted, Relaxed);
+        }
+        taken
+    }
+
+    fn report_drops(&mut self, time: MonotonicTime) {
+        if self.unreported == 0 || !self.interest.wants(RecordKind::Lost) {
+            return;
+        }
+        let lost = Lost::new(time, Stage::Sink, Cause::QueueFull, self.unreported, 0);
+        if self.offer(&Arc::from([Record::from(lost)]), 1) {
+            self.unreported = 0;
+        }
+    }
+
+    fn stats(&self) -> SinkStats {
+        let account = &*self.account;
+        let mut stats = SinkStats::default();
+        stats.emitted = account.emitted.load(Relaxed);
+        stats.dropped_queue_full = self.dropped;
+        stats.dropped_failed = account.failed.load(Relaxed);
+        stats.dropped_panicked = account.panicked.load(Relaxed);
+        stats.last_error = account.last_error().clone();
+        if self.abandoned {
+            stats.dropped_failed += account.queued.load(Relaxed);
+            stats.last_error = Some("it did not finish in time, and was abandoned".to_owned());
+        }
+        stats
+    }
+}
+
+impl Account {
+    fn last_error(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Announces the end of a thread, however it ends.
+struct End {
+    announce: Sender<usize>,
+    index: usize,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // Nobody listens any more when the thread was abandoned.
+        let _ = self.announce.try_send(self.index);
+    }
+}
+
+/// What runs in a sink's thread.
+struct SinkThread {
+    batches: Receiver<Batch>,
+    interest: Interest,
+    account: Arc<Account>,
+}
+
+impl SinkThread {
+    fn run(&self, mut sink: Box<dyn Sink>) {
+        let mut unflushed = false;
+        loop {
+            let batch = match self.batches.try_recv() {
+                Ok(batch) => batch,
+                Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {
+                    if std::mem::take(&mut unflushed) {
+                        self.guarded(0, || sink.flush());
+                    }
+                    let Ok(batch) = self.batches.recv() else { break };
+                    batch
+                }
+            };
+            for records in batch.chunk_by(|one, other| self.wants(one) == self.wants(other)) {
+                if records.first().is_some_and(|record| self.wants(record)) {
+                    self.guarded(records.len(), || sink.emit(records));
+                    self.account.queued.fetch_sub(records.len() as u64, Relaxed);
+                }
+            }
+            unflushed = true;
+        }
+        if unflushed {
+            self.guarded(0, || sink.flush());
+        }
+        // What is dropped here may be a sink that has panicked before.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(sink)));
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        self.interest.wants(record.kind())
+    }
+
+    /// Calls the sink, unless it has been retired, and counts what became of the records.
+    fn guarded(&self, offered: usize, call: impl FnOnce() -> Result<(), SinkError>) {
+        let account = &*self.account;
+        let records = offered as u64;
+        if account.retired.load(Relaxed) {
+            account.panicked.fetch_add(records, Relaxed);
+            return;
+        }
+        match catch_unwind(AssertUnwindSafe(call)) {
+            Ok(Ok(())) => {
+                account.emitted.fetch_add(records, Relaxed);
+            }
+            Ok(Err(error)) => {
+                let dropped = error.dropped(offered);
+                account.failed.fetch_add(dropped, Relaxed);
+                account.emitted.fetch_add(records - dropped, Relaxed);
+                *account.last_error() = Some(error.to_string());
+            }
+            Err(_) => {
+                account.panicked.fetch_add(records, Relaxed);
+                account.retired.store(true, Relaxed);
+                *account.last_error() = Some("it panicked, and was retired".to_owned());
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+use pixie_probes::Attachment;
+use std::fmt;
+
+/// What a session came to: what was attached, what was not, and why.
+///
+/// Its `Display` form is a few lines for people.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// What the capture of socket traffic came to; `None` when it is not under way.
+    pub traffic: Option<pixie_probes::Report>,
+    /// The names of the protocols that are parsed.
+    pub protocols: Vec<&'static str>,
+    /// What else is worth knowing.
+    pub notes: Vec<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.lines().join("\n"))
+    }
+}
+
+impl Report {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(traffic) = &self.traffic {
+            let pixie_probes::Report { kernel, backend, .. } = traffic;
+            lines.push(format!("socket traffic: backend {backend} on Linux {kernel}"));
+            lines.extend(traffic.attachments.iter().map(attachment));
+            lines.extend(traffic.notes.iter().map(|note| format!("  note: {note}")));
+            lines.push(format!("protocols: {}", self.protocols.join(", ")));
+        }
+        lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
+        lines
+    }
+}
+
+fn attachment(Attachment { target, purpose, refused, .. }: &Attachment) -> String {
+    match refused {
+        None => format!("  + {target}: {purpose}"),
+        Some(reason) => format!("  - {target}: {purpose}: {reason}"),
+    }
+}
