@@ -1,4 +1,23 @@
 //! Protocol parsers: the bytes of a connection in, typed records out.
+//!
+//! ```text
+//!   transfers ──► stream ──► detect ──► parser ──► records
+//!                in order,   which      one a
+//!                with gaps   protocol   protocol
+//! ```
+//!
+//! - [`stream`] puts one direction of a connection in order;
+//! - [`detect`] finds which protocol of the [`registry`] is spoken;
+//! - [`parser`] is the contract that every protocol fulfils, ours and a user's;
+//! - one folder for each protocol: [`http1`].
+//!
+//! Nothing in here does IO, knows a clock or starts a thread.
 #![forbid(unsafe_code)]
 
+pub mod detect;
+pub mod http1;
 pub mod parser;
+pub mod registry;
+pub mod stream;
+
+mod coding;

@@ -299,6 +299,13 @@ impl HeadersBuilder {
     pub fn build(self) -> Headers {
         Headers { buffer: self.buffer, fields: self.fields }
     }
+
+    /// The fields, in `buffer` instead: for a decoder that finds their places before it has a
+    /// buffer to keep.
+    #[must_use]
+    pub fn build_in(self, buffer: Bytes) -> Headers {
+        Headers { buffer, fields: self.fields }
+    }
 }
 
 fn clamp(position: usize) -> u32 {

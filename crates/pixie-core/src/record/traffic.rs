@@ -55,13 +55,18 @@ impl Traffic {
     /// [`Traffic::time`] is left alone: whoever knows the clock sets it.
     #[must_use]
     pub fn timed(mut self, role: Option<Role>, timing: Timing) -> Self {
+        self.set_timing(role, timing);
+        self
+    }
+
+    /// The same as [`Traffic::timed`], in place.
+    pub fn set_timing(&mut self, role: Option<Role>, timing: Timing) {
         let start = timing.request_start.or(timing.response_start).or(timing.response_end);
         let since_request = |end: Option<MonotonicTime>| Some(end?.since(timing.request_start?));
         self.monotonic = start.unwrap_or_default();
         self.latency = since_request(timing.response_end);
         self.time_to_first_byte = since_request(timing.response_start);
         self.role = role.or(self.role);
-        self
     }
 
     /// What a line for people starts with: time, process and connection.
