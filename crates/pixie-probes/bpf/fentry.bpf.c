@@ -10,7 +10,7 @@
 #include "include/cursor.h"
 #include "include/lifetime.h"
 
-static __always_inline void note_sender(struct msghdr *message)
+static __always_inline void note_sender(struct sock *sk, struct msghdr *message)
 {
 	struct socket_name *name = BPF_CORE_READ(message, msg_name);
 	struct received_from *seen;
@@ -25,6 +25,7 @@ static __always_inline void note_sender(struct msghdr *message)
 	__builtin_memset(&seen->peer, 0, sizeof(seen->peer));
 	name_to_address(&seen->peer, &copy);
 	seen->task = bpf_get_current_pid_tgid();
+	seen->port = bpf_htons(READ(sk, __sk_common.skc_num));
 }
 
 static __always_inline int on_exit(struct socket *socket, struct msghdr *message, __s64 result,
@@ -52,7 +53,7 @@ static __always_inline int on_exit(struct socket *socket, struct msghdr *message
 	if (flags & MSG_TRUNC && direction == RECEIVED && !is_datagram(state->transport))
 		payload.kind = PAYLOAD_NOT_IN_USER;
 	if (direction == RECEIVED && is_datagram(state->transport))
-		note_sender(message);
+		note_sender(sk, message);
 	transferred(sk, state, direction, result, &payload);
 	return 0;
 }

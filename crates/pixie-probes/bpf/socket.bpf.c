@@ -50,32 +50,45 @@ int BPF_PROG(received_length, struct sock *sk, int result, int flags)
 }
 
 /*
- * When sock_recv_length fires, a datagram's sender is not in user space yet; the packet that it is
- * copied from tells it. Packets of TCP belong to a socket, those of UDP to none.
+ * When sock_recv_length fires, a datagram's sender is not in user space yet. These see it just
+ * before; that they return 1 lets it pass as it is.
  */
-SEC("tp_btf/skb_copy_datagram_iovec")
-int BPF_PROG(copied_datagram, struct sk_buff *packet)
+static __always_inline void note_sender(struct bpf_sock_addr *context, __u16 family)
 {
+	struct bpf_sock *sk = context->sk;
 	struct received_from *seen;
-	unsigned char *network, *transport;
 	__u32 zero = 0;
 
-	if (packet->sk)
-		return 0;
 	seen = bpf_map_lookup_elem(&received_from, &zero);
-	if (!seen)
-		return 0;
-	network = packet->head + packet->network_header;
-	transport = packet->head + packet->transport_header;
+	if (!seen || !sk)
+		return;
 	__builtin_memset(&seen->peer, 0, sizeof(seen->peer));
 	seen->task = bpf_get_current_pid_tgid();
-	if (packet->protocol == bpf_htons(0x0800)) {
-		seen->peer.family = AF_INET;
-		bpf_probe_read_kernel(seen->peer.bytes, 4, network + 12);
+	seen->port = bpf_htons(sk->src_port);
+	seen->peer.family = family;
+	seen->peer.port = context->user_port;
+	if (family == AF_INET) {
+		*(__be32 *)seen->peer.bytes = context->user_ip4;
 	} else {
-		seen->peer.family = AF_INET6;
-		bpf_probe_read_kernel(seen->peer.bytes, 16, network + 8);
+		__be32 *words = (__be32 *)seen->peer.bytes;
+
+		words[0] = context->user_ip6[0];
+		words[1] = context->user_ip6[1];
+		words[2] = context->user_ip6[2];
+		words[3] = context->user_ip6[3];
 	}
-	bpf_probe_read_kernel(&seen->peer.port, 2, transport);
-	return 0;
+}
+
+SEC("cgroup/recvmsg4")
+int received_from_v4(struct bpf_sock_addr *context)
+{
+	note_sender(context, AF_INET);
+	return 1;
+}
+
+SEC("cgroup/recvmsg6")
+int received_from_v6(struct bpf_sock_addr *context)
+{
+	note_sender(context, AF_INET6);
+	return 1;
 }

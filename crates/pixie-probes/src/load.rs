@@ -7,15 +7,18 @@ use crate::programs::{Attach, Hook, attachments, object, syscall_symbol};
 use crate::ring::{Ring, page_size};
 use crate::sys;
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
 use aya::programs::kprobe::KProbeLink;
 use aya::programs::links::FdLink;
 use aya::programs::{
-    BtfTracePoint, FExit, KProbe, Program, ProgramError, ProgramFd, RawTracePoint,
+    BtfTracePoint, CgroupAttachMode, CgroupSockAddr, FExit, KProbe, Program, ProgramError, ProgramFd, RawTracePoint,
 };
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use std::error::Error;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -31,6 +34,7 @@ pub(crate) struct Loaded {
 /// What keeps a program attached; letting go of it detaches.
 enum AnyLink {
     Fd(#[expect(dead_code, reason = "held, not used")] FdLink),
+    Cgroup(#[expect(dead_code, reason = "held, not used")] CgroupSockAddrLink),
     Perf(#[expect(dead_code, reason = "held, not used")] KProbeLink),
 }
 
@@ -86,6 +90,13 @@ impl Loaded {
                 let link = program.attach()?;
                 AnyLink::Fd(program.take_link(link)?.into())
             }
+            Hook::Cgroup(_) => {
+                let program: &mut CgroupSockAddr = program.try_into()?;
+                program.load()?;
+                // Attached by a link, it always stands beside others; the mode must not say so.
+                let link = program.attach(root_cgroup()?, CgroupAttachMode::Single)?;
+                AnyLink::Cgroup(program.take_link(link)?)
+            }
             Hook::SyscallReturn(name) => {
                 let program: &mut KProbe = program.try_into()?;
                 match program.load() {
@@ -112,7 +123,7 @@ impl Loaded {
             for link in self.links.drain(..) {
                 match link {
                     AnyLink::Perf(_) => drop(scope.spawn(move || drop(link))),
-                    AnyLink::Fd(_) => drop(link),
+                    AnyLink::Fd(_) | AnyLink::Cgroup(_) => drop(link),
                 }
             }
         });
@@ -239,6 +250,15 @@ fn identify(ebpf: &mut Ebpf) -> Result<(), BoxError> {
     sys::run_once(program.fd()?.as_fd())?;
     program.unload()?;
     Ok(())
+}
+
+/// The root of the cgroup hierarchy, version 2. Where both versions are in use it is mounted aside.
+fn root_cgroup() -> Result<File, BoxError> {
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+        .into_iter()
+        .filter(|root| Path::new(root).join("cgroup.controllers").exists())
+        .find_map(|root| File::open(root).ok())
+        .ok_or_else(|| "no cgroup hierarchy of version 2 is mounted".into())
 }
 
 /// An error in words that say what to do, where that is known.

@@ -9,6 +9,8 @@ pub(crate) enum Hook {
     Tracepoint(&'static str),
     /// The exit of a kernel function, through a trampoline.
     FunctionExit(&'static str),
+    /// A hook of the root cgroup, for all processes.
+    Cgroup(&'static str),
     /// The return of a system call, by a kretprobe.
     SyscallReturn(&'static str),
 }
@@ -19,6 +21,7 @@ impl Hook {
         match self {
             Self::Tracepoint(name) => format!("tp_btf/{name}"),
             Self::FunctionExit(name) => format!("fexit/{name}"),
+            Self::Cgroup(name) => format!("cgroup/{name}"),
             Self::SyscallReturn(name) => format!("kretprobe/{}", syscall_symbol(name)),
         }
     }
@@ -60,11 +63,8 @@ const LIFETIME: [Attach; 2] = [
 const SOCKET: &[Attach] = &[
     essential("sent_length", Hook::Tracepoint("sock_send_length"), "what is sent"),
     essential("received_length", Hook::Tracepoint("sock_recv_length"), "what is received"),
-    optional(
-        "copied_datagram",
-        Hook::Tracepoint("skb_copy_datagram_iovec"),
-        "senders of datagrams",
-    ),
+    optional("received_from_v4", Hook::Cgroup("recvmsg4"), "senders of datagrams"),
+    optional("received_from_v6", Hook::Cgroup("recvmsg6"), "senders of datagrams, IPv6"),
     optional("uring_submitted", Hook::Tracepoint("io_uring_submit_req"), "payload of io_uring"),
 ];
 

@@ -21,6 +21,7 @@ struct socket_name {
 /* The peer of the datagram that this CPU's task is receiving, where it can only be seen before. */
 struct received_from {
 	__u64 task;
+	__be16 port; /* that it was sent to */
 	struct address peer;
 };
 
@@ -62,7 +63,8 @@ static __always_inline void find_peer(struct address *peer, struct sock *sk,
 	if (transfer->direction == RECEIVED) {
 		struct received_from *seen = bpf_map_lookup_elem(&received_from, &zero);
 
-		if (seen && seen->task == bpf_get_current_pid_tgid()) {
+		if (seen && seen->task == bpf_get_current_pid_tgid() &&
+		    seen->port == bpf_htons(READ(sk, __sk_common.skc_num))) {
 			*peer = seen->peer;
 			seen->task = 0;
 			return;

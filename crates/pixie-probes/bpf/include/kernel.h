@@ -165,14 +165,6 @@ struct task_struct {
 	char comm[16];
 };
 
-struct sk_buff {
-	struct sock *sk;
-	__be16 protocol;
-	__u16 transport_header;
-	__u16 network_header;
-	unsigned char *head;
-};
-
 struct iovec {
 	void *iov_base;
 	unsigned long iov_len;
@@ -232,6 +224,32 @@ enum bpf_func_id {
 };
 
 #pragma clang attribute pop
+
+/* Contexts that the kernel makes for programs: stable, include/uapi/linux/bpf.h. */
+struct bpf_sock {
+	__u32 bound_dev_if;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+	__u32 mark;
+	__u32 priority;
+	__u32 src_ip4;
+	__u32 src_ip6[4];
+	__u32 src_port; /* host byte order */
+};
+
+struct bpf_sock_addr {
+	__u32 user_family;
+	__be32 user_ip4;
+	__be32 user_ip6[4];
+	__u32 user_port; /* network byte order */
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+	__u32 msg_src_ip4;
+	__u32 msg_src_ip6[4];
+	struct bpf_sock *sk __attribute__((aligned(8)));
+};
 
 /* User space's own layouts: fixed for good, so not relocated. */
 struct user_iovec {
