@@ -413,6 +413,8 @@ impl Half {
             State::Blocked | State::Switched => 0,
         };
         if beyond > 0 {
+            // Whole messages may be in there, the very first one too.
+            self.synced = true;
             self.lose_place(exchanges);
         }
         self.last = time;
