@@ -28,7 +28,7 @@ static __always_inline void note_sender(struct sock *sk, struct msghdr *message)
 	seen->port = bpf_htons(READ(sk, __sk_common.skc_num));
 }
 
-static __always_inline int on_exit(struct socket *socket, struct msghdr *message, __s64 result,
+static __always_inline int on_exit(__u32 slot, struct socket *socket, struct msghdr *message, __s64 result,
 				   __u32 flags, __u32 direction)
 {
 	struct sock *sk = socket->sk;
@@ -54,33 +54,33 @@ static __always_inline int on_exit(struct socket *socket, struct msghdr *message
 		payload.kind = PAYLOAD_NOT_IN_USER;
 	if (direction == RECEIVED && is_datagram(state->transport))
 		note_sender(sk, message);
-	transferred(sk, state, direction, result, &payload);
+	transferred(slot, sk, state, direction, result, &payload);
 	return 0;
 }
 
-#define SEND_EXIT(function)                                                                     \
+#define SEND_EXIT(function, slot)                                                                    \
 	SEC("fexit/" #function)                                                                 \
 	int BPF_PROG(function, struct socket *socket, struct msghdr *message, __u64 size,       \
 		     int result)                                                                \
 	{                                                                                       \
-		return on_exit(socket, message, result, 0, SENT);                               \
+		return on_exit(slot, socket, message, result, 0, SENT);                               \
 	}
 
-#define RECEIVE_EXIT(function)                                                                  \
+#define RECEIVE_EXIT(function, slot)                                                                 \
 	SEC("fexit/" #function)                                                                 \
 	int BPF_PROG(function, struct socket *socket, struct msghdr *message, __u64 size,       \
 		     int flags, int result)                                                     \
 	{                                                                                       \
-		return on_exit(socket, message, result, flags, RECEIVED);                       \
+		return on_exit(slot, socket, message, result, flags, RECEIVED);                       \
 	}
 
-SEND_EXIT(inet_sendmsg)
-SEND_EXIT(inet6_sendmsg)
-SEND_EXIT(unix_stream_sendmsg)
-SEND_EXIT(unix_dgram_sendmsg)
-SEND_EXIT(unix_seqpacket_sendmsg)
-RECEIVE_EXIT(inet_recvmsg)
-RECEIVE_EXIT(inet6_recvmsg)
-RECEIVE_EXIT(unix_stream_recvmsg)
-RECEIVE_EXIT(unix_dgram_recvmsg)
-RECEIVE_EXIT(unix_seqpacket_recvmsg)
+SEND_EXIT(inet_sendmsg, 0)
+SEND_EXIT(inet6_sendmsg, 1)
+SEND_EXIT(unix_stream_sendmsg, 2)
+SEND_EXIT(unix_dgram_sendmsg, 3)
+SEND_EXIT(unix_seqpacket_sendmsg, 4)
+RECEIVE_EXIT(inet_recvmsg, 5)
+RECEIVE_EXIT(inet6_recvmsg, 6)
+RECEIVE_EXIT(unix_stream_recvmsg, 7)
+RECEIVE_EXIT(unix_dgram_recvmsg, 8)
+RECEIVE_EXIT(unix_seqpacket_recvmsg, 9)

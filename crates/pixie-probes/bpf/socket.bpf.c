@@ -33,7 +33,7 @@ static __always_inline int on_length(struct sock *sk, __s32 result, __u32 flags,
 	}
 	if (flags & MSG_TRUNC && direction == RECEIVED && !is_datagram(state->transport))
 		payload.kind = PAYLOAD_NOT_IN_USER;
-	transferred(sk, state, direction, result, &payload);
+	transferred(direction, sk, state, direction, result, &payload);
 	return 0;
 }
 

@@ -46,15 +46,24 @@ static __always_inline void *my_ring(void)
 	return bpf_map_lookup_elem(&rings, &shard);
 }
 
-/* Slots are shared by CPUs 64 apart, and fentry programs can be preempted: add atomically. */
+/*
+ * Slots are shared by CPUs 64 apart, and fentry programs can be preempted: add atomically. Of adding
+ * a constant 0 the compiler would make an atomic OR, which Linux before 5.12 lacks.
+ */
+static __always_inline void add(__u64 *counter, __u64 amount)
+{
+	if (amount)
+		__sync_fetch_and_add(counter, amount);
+}
+
 static __always_inline void count_reserved(__u32 captured)
 {
 	struct counters *mine = my_counters();
 
 	if (!mine)
 		return;
-	__sync_fetch_and_add(&mine->reserved, 1);
-	__sync_fetch_and_add(&mine->captured_bytes, captured);
+	add(&mine->reserved, 1);
+	add(&mine->captured_bytes, captured);
 }
 
 static __always_inline void count_dropped(__u64 events, __u64 bytes)
@@ -63,8 +72,8 @@ static __always_inline void count_dropped(__u64 events, __u64 bytes)
 
 	if (!mine)
 		return;
-	__sync_fetch_and_add(&mine->dropped, events);
-	__sync_fetch_and_add(&mine->dropped_bytes, bytes);
+	add(&mine->dropped, events);
+	add(&mine->dropped_bytes, bytes);
 }
 
 /* `size` must be a constant. `bytes` is what user space will not hear of if there is no room. */
@@ -76,6 +85,20 @@ static __always_inline void *reserve(void *ring, __u64 size, __u64 bytes)
 		count_dropped(1, bytes);
 	return event;
 }
+
+/*
+ * Bounds a value where the verifier can see it: in the very register that is then used. Written in
+ * C, the compiler may check another copy, or leave the check out where it knows the bound already;
+ * older verifiers do not follow it there.
+ */
+#define bound(value, limit)                                                                     \
+	do {                                                                                    \
+		__u64 bounded = (value);                                                        \
+		asm volatile("if %[bounded] < %[most] goto +1\n\t%[bounded] = %[most]"        \
+			     : [bounded] "+r"(bounded)                                         \
+			     : [most] "i"(limit));                                              \
+		(value) = bounded;                                                              \
+	} while (0)
 
 /* User space polls: a wake-up an event would cost more than everything else together. */
 static __always_inline void submit(struct event *event)

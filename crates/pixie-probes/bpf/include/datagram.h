@@ -45,9 +45,10 @@ static __always_inline void name_to_address(struct address *address, struct sock
 	}
 }
 
-static __always_inline void find_peer(struct address *peer, struct sock *sk,
-				      struct transfer *transfer, struct payload *payload)
+static __always_inline void find_peer(struct transfer *transfer, struct sock *sk,
+				      struct payload *payload)
 {
+	struct address *peer = &transfer->peer;
 	struct address local;
 	struct socket_name name = {};
 	__u32 zero = 0;
@@ -102,28 +103,26 @@ static __always_inline __u32 gather(char *bytes, struct payload *payload, __u32 
 		offset += length;
 		if (offset > GATHER_BYTES - 1)
 			break;
-		offset = forget(offset);
 	}
 	return offset;
 }
 
-static __always_inline void tell_datagram_sized(struct transfer *transfer, struct sock *sk,
+static __always_inline void tell_datagram_sized(struct transfer *transfer,
 						struct payload *payload, const __u32 room,
 						__u32 capture)
 {
+	void *ring = my_ring();
 	struct datagram_event *datagram =
-		reserve(transfer->ring, sizeof(*datagram) + room, transfer->left);
+		ring ? reserve(ring, sizeof(*datagram) + room, transfer->left) : NULL;
 	struct event *event = &datagram->event;
 
 	if (!datagram)
 		return;
-	find_peer(&datagram->peer, sk, transfer, payload);
 	event->hole = transfer->hole;
 	if (payload->kind == PAYLOAD_VECTOR && room >= 2 * GATHER_BYTES) {
 		capture = gather((char *)(datagram + 1), payload, capture);
 	} else {
-		if (capture > room)
-			capture = room;
+		bound(capture, room);
 		if (bpf_probe_read_user(datagram + 1, capture, (void *)payload->address)) {
 			capture = 0;
 			event->hole = HOLE_UNREADABLE;
@@ -137,6 +136,7 @@ static __always_inline void tell_datagram_sized(struct transfer *transfer, struc
 	event->connection = transfer->connection;
 	event->position = transfer->position;
 	event->length = transfer->left;
+	datagram->peer = transfer->peer;
 	submit(event);
 }
 
@@ -147,6 +147,7 @@ static __noinline void tell_datagram(struct transfer *transfer, struct sock *sk,
 
 	if (payload->kind == PAYLOAD_MESSAGE)
 		follow_message(payload);
+	find_peer(transfer, sk, payload);
 	if (payload->kind == PAYLOAD_VECTOR) {
 		struct user_iovec first;
 
@@ -162,17 +163,17 @@ static __noinline void tell_datagram(struct transfer *transfer, struct sock *sk,
 	if (payload->kind == PAYLOAD_BUFFER && capture > payload->count)
 		capture = payload->count; /* it was longer than the buffer, and cut */
 	if (payload->kind == PAYLOAD_VECTOR)
-		tell_datagram_sized(transfer, sk, payload, 2 * GATHER_BYTES, capture);
+		tell_datagram_sized(transfer, payload, 2 * GATHER_BYTES, capture);
 	else if (payload->kind != PAYLOAD_BUFFER)
-		tell_datagram_sized(transfer, sk, payload, 8, 0);
+		tell_datagram_sized(transfer, payload, 8, 0);
 	else if (capture <= 128)
-		tell_datagram_sized(transfer, sk, payload, 128, capture);
+		tell_datagram_sized(transfer, payload, 128, capture);
 	else if (capture <= 512)
-		tell_datagram_sized(transfer, sk, payload, 512, capture);
+		tell_datagram_sized(transfer, payload, 512, capture);
 	else if (capture <= 2048)
-		tell_datagram_sized(transfer, sk, payload, 2048, capture);
+		tell_datagram_sized(transfer, payload, 2048, capture);
 	else
-		tell_datagram_sized(transfer, sk, payload, 2 * GATHER_BYTES, capture);
+		tell_datagram_sized(transfer, payload, 2 * GATHER_BYTES, capture);
 }
 
 #endif

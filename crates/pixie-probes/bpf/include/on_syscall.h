@@ -33,7 +33,7 @@ __noinline int message_transferred(__u64 sk, __u64 inode, __u32 direction, __u64
 		return 0;
 	bpf_probe_read_user(&length, sizeof(length),
 			    (void *)(address + sizeof(struct user_message)));
-	transferred((struct sock *)sk, state, direction, length, &payload);
+	transferred(1, (struct sock *)sk, state, direction, length, &payload);
 	return 0;
 }
 
@@ -75,7 +75,7 @@ static __always_inline int on_transfer(struct call *call, __u32 descriptor, __u3
 	locate(&payload, call);
 	if (flags & MSG_TRUNC && !is_datagram(state->transport))
 		payload.kind = PAYLOAD_NOT_IN_USER;
-	transferred(sk, state, direction, result, &payload);
+	transferred(0, sk, state, direction, result, &payload);
 	return 0;
 }
 

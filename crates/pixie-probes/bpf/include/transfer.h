@@ -9,8 +9,8 @@
 #define VECTOR_ELEMENTS 16
 #define BUFFER_PIECES 64
 
+/* A transfer that is being told of, in as many events as it takes. */
 struct transfer {
-	void *ring;
 	__u64 time;
 	__u64 connection;
 	__u32 position;
@@ -20,31 +20,39 @@ struct transfer {
 	__u8 hole;
 	__u8 flags;
 	__u8 _pad;
+	struct address peer; /* of a datagram */
 };
 
-__u32 always_zero = 0;
-
 /*
- * Makes the verifier forget what it knows of a value. Where it knows another range for every path
- * through a loop's body, it must follow all of them in every round.
+ * Kept in a map, whose content the verifier does not follow: on the stack it would know another
+ * range for every path through a loop, and have to follow each of them in every round. One a
+ * program, because some can be preempted; the kernel does not run the same one twice on a CPU.
  */
-static __always_inline __u32 forget(__u32 value)
+#define SLOTS 16
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32);
+	__type(value, struct transfer);
+} transfers SEC(".maps");
+
+static __always_inline struct transfer *transfer_of(__u32 slot)
 {
-	return value + always_zero;
+	return bpf_map_lookup_elem(&transfers, &slot);
 }
 
 /* Tells of `length` bytes of which `capture` are captured. `room` must be a constant. */
-static __always_inline void tell_sized(struct transfer *transfer, const __u32 room, __u64 address,
-				       __u32 length, __u32 capture)
+static __always_inline void tell_sized(void *ring, struct transfer *transfer, const __u32 room,
+				       __u64 address, __u32 length, __u32 capture)
 {
-	struct event *event = reserve(transfer->ring, sizeof(*event) + room, length);
+	struct event *event = reserve(ring, sizeof(*event) + room, length);
 	__u8 hole = transfer->hole;
 
 	if (!event)
 		return;
 	if (room) {
-		if (capture > room)
-			capture = room;
+		bound(capture, room);
 		if (bpf_probe_read_user(event + 1, capture, (void *)address)) {
 			capture = 0;
 			hole = HOLE_UNREADABLE;
@@ -66,53 +74,58 @@ static __always_inline void tell_sized(struct transfer *transfer, const __u32 ro
 
 /*
  * A ring's records must have a size that the verifier knows, so there is a ladder of sizes: what is
- * reserved is at most about a third more than what is used.
+ * reserved is mostly at most two thirds more than what is used.
+ *
+ * A global function, which is verified once and not at every call; such take numbers only.
  */
-static __noinline void tell(struct transfer *transfer, __u64 address, __u32 length, __u32 capture)
+__noinline int tell(__u32 slot, __u64 address, __u32 length, __u32 capture)
 {
+	struct transfer *transfer = transfer_of(slot);
+	void *ring = my_ring();
+
+	if (!transfer || !ring)
+		return 0;
 	if (!capture)
-		tell_sized(transfer, 0, address, length, capture);
+		tell_sized(ring, transfer, 0, address, length, capture);
 	else if (capture <= 96)
-		tell_sized(transfer, 96, address, length, capture);
+		tell_sized(ring, transfer, 96, address, length, capture);
 	else if (capture <= 160)
-		tell_sized(transfer, 160, address, length, capture);
+		tell_sized(ring, transfer, 160, address, length, capture);
 	else if (capture <= 256)
-		tell_sized(transfer, 256, address, length, capture);
+		tell_sized(ring, transfer, 256, address, length, capture);
 	else if (capture <= 384)
-		tell_sized(transfer, 384, address, length, capture);
+		tell_sized(ring, transfer, 384, address, length, capture);
 	else if (capture <= 640)
-		tell_sized(transfer, 640, address, length, capture);
+		tell_sized(ring, transfer, 640, address, length, capture);
 	else if (capture <= 1280)
-		tell_sized(transfer, 1280, address, length, capture);
+		tell_sized(ring, transfer, 1280, address, length, capture);
 	else if (capture <= 2560)
-		tell_sized(transfer, 2560, address, length, capture);
+		tell_sized(ring, transfer, 2560, address, length, capture);
 	else if (capture <= 4608)
-		tell_sized(transfer, 4608, address, length, capture);
+		tell_sized(ring, transfer, 4608, address, length, capture);
 	else if (capture <= 8704)
-		tell_sized(transfer, 8704, address, length, capture);
+		tell_sized(ring, transfer, 8704, address, length, capture);
 	else
-		tell_sized(transfer, PIECE_BYTES, address, length, capture);
+		tell_sized(ring, transfer, PIECE_BYTES, address, length, capture);
+	return 0;
 }
 
 /* The next `length` bytes of the transfer lie at `address`. */
-static __always_inline void tell_next(struct transfer *transfer, __u64 address, __u32 length)
+static __always_inline void tell_next(struct transfer *transfer, __u32 slot, __u64 address,
+				      __u32 length)
 {
 	__u32 capture = length < transfer->budget ? length : transfer->budget;
 
 	if (capture > PIECE_BYTES)
 		capture = PIECE_BYTES;
-	tell(transfer, address, length, capture);
-	transfer->position = forget(transfer->position + length);
-	transfer->left = forget(transfer->left - length);
-	transfer->budget = forget(transfer->budget - capture);
+	tell(slot, address, length, capture);
+	transfer->position += length;
+	transfer->left -= length;
+	transfer->budget -= capture;
 }
 
-static __always_inline void tell_buffer(struct transfer *transfer, __u64 address)
+static __always_inline void tell_buffer(struct transfer *transfer, __u32 slot, __u64 address)
 {
-	if (transfer->left <= PIECE_BYTES || transfer->budget <= PIECE_BYTES) {
-		tell_next(transfer, address, transfer->left);
-		return;
-	}
 	for (int piece = 0; piece < BUFFER_PIECES; piece++) {
 		__u32 length = transfer->left;
 
@@ -122,30 +135,31 @@ static __always_inline void tell_buffer(struct transfer *transfer, __u64 address
 		if (transfer->budget > PIECE_BYTES && length > PIECE_BYTES &&
 		    piece != BUFFER_PIECES - 1)
 			length = PIECE_BYTES;
-		tell_next(transfer, address, length);
+		tell_next(transfer, slot, address, length);
 		address += PIECE_BYTES;
 	}
 }
 
-static __always_inline void tell_vector(struct transfer *transfer, __u64 address, __u64 elements)
+static __always_inline void tell_vector(struct transfer *transfer, __u32 slot, __u64 address,
+					__u64 elements)
 {
 	for (int element = 0; element < VECTOR_ELEMENTS; element++) {
 		struct user_iovec piece;
 
 		if (element >= elements || !transfer->left || !transfer->budget)
 			break;
-		if (bpf_probe_read_user(&piece, sizeof(piece),
-					(void *)(address + element * sizeof(piece)))) {
+		if (bpf_probe_read_user(&piece, sizeof(piece), (void *)address)) {
 			transfer->hole = HOLE_UNREADABLE;
 			break;
 		}
+		address += sizeof(piece);
 		if (piece.length > transfer->left)
 			piece.length = transfer->left;
 		if (piece.length)
-			tell_next(transfer, piece.base, piece.length);
+			tell_next(transfer, slot, piece.base, piece.length);
 	}
 	if (transfer->left)
-		tell(transfer, 0, transfer->left, 0);
+		tell(slot, 0, transfer->left, 0);
 }
 
 /* A FIN that was read takes a place in the sequence, but is no byte. */
@@ -215,56 +229,56 @@ static __always_inline bool within_budget(struct state *state, struct transfer *
 
 #include "datagram.h"
 
-static __always_inline void tell_stream(struct transfer *transfer, struct payload *payload)
+static __always_inline void tell_stream(struct transfer *transfer, __u32 slot,
+					struct payload *payload)
 {
 	if (payload->kind == PAYLOAD_MESSAGE)
 		follow_message(payload);
 	if (payload->kind == PAYLOAD_BUFFER) {
-		tell_buffer(transfer, payload->address);
+		tell_buffer(transfer, slot, payload->address);
 	} else if (payload->kind == PAYLOAD_VECTOR) {
-		tell_vector(transfer, payload->address, payload->count);
+		tell_vector(transfer, slot, payload->address, payload->count);
 	} else {
 		transfer->hole = payload->kind == PAYLOAD_NOT_IN_USER ? HOLE_NOT_IN_USER :
 									HOLE_UNREADABLE;
-		tell(transfer, 0, transfer->left, 0);
+		tell(slot, 0, transfer->left, 0);
 	}
 }
 
-/* `length` bytes went over `sk`; 0 for the end of what is received. */
-static __always_inline void transferred(struct sock *sk, struct state *state, __u32 direction,
-					__u32 length, struct payload *payload)
+/* `length` bytes went over `sk`; 0 for the end of what is received. `slot` is the program's. */
+static __always_inline void transferred(__u32 slot, struct sock *sk, struct state *state,
+					__u32 direction, __u32 length, struct payload *payload)
 {
-	struct transfer transfer = {
-		.time = bpf_ktime_get_ns(),
-		.direction = direction,
-		.left = length,
-		.hole = HOLE_LIMIT,
-	};
+	struct transfer *transfer = transfer_of(slot);
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
 
+	if (!transfer)
+		return;
+	transfer->time = bpf_ktime_get_ns();
+	transfer->left = length;
+	transfer->direction = direction;
+	transfer->hole = HOLE_LIMIT;
+	transfer->flags = 0;
 	if (!length) {
 		if (direction != RECEIVED || is_datagram(state->transport) ||
 		    !(READ(sk, sk_shutdown) & RCV_SHUTDOWN))
 			return;
-		transfer.flags = FLAG_END;
+		transfer->flags = FLAG_END;
 	}
 	if (state->pid != pid)
-		announce(sk, state, pid, transfer.time);
-	transfer.position = position_of(sk, state, direction, length);
+		announce(sk, state, pid, transfer->time);
+	transfer->position = position_of(sk, state, direction, length);
 	if (state->flags & STATE_EXCLUDED)
 		return;
-	transfer.connection = state->connection;
-	if (!within_budget(state, &transfer))
-		return;
-	transfer.ring = my_ring();
-	if (!transfer.ring)
+	transfer->connection = state->connection;
+	if (!within_budget(state, transfer))
 		return;
 	if (!length)
-		tell(&transfer, 0, 0, 0);
+		tell(slot, 0, 0, 0);
 	else if (is_datagram(state->transport))
-		tell_datagram(&transfer, sk, payload);
+		tell_datagram(transfer, sk, payload);
 	else
-		tell_stream(&transfer, payload);
+		tell_stream(transfer, slot, payload);
 }
 
 #endif
