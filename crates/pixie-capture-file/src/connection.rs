@@ -2,7 +2,7 @@
 
 use crate::connections::Output;
 use crate::decode::{Segment, TcpFields};
-use crate::stream::{Stream, WaitingSegment};
+use crate::stream::{Stream, WaitingSegment, is_late};
 use crate::summary::Skipped;
 use pixie_core::id::{ConnectionId, Direction, Pid, Role};
 use pixie_core::record::{Address, Cause};
@@ -121,7 +121,7 @@ impl Connection {
         output.summary.count_payload(segment.length, segment.payload.len());
         let direction = self.direction(segment);
         let peer = Some(self.server);
-        let data = Data::new(self.id, self.last, direction, 0, segment.payload);
+        let data = Data::new(self.id, segment.time, direction, 0, segment.payload);
         output.emit(Event::Data(Data { length: segment.length, peer, ..data }));
     }
 
@@ -136,7 +136,7 @@ impl Connection {
         if tcp.syn && !stream.has_begun() {
             stream.begin(tcp.position());
             // Tells where the stream starts, so that a first segment that is lost is missed.
-            let data = Data::new(self.id, self.last, direction, tcp.position(), &[]);
+            let data = Data::new(self.id, segment.time, direction, tcp.position(), &[]);
             output.emit(Event::Data(data));
         }
         if segment.length > 0 {
@@ -153,8 +153,8 @@ impl Connection {
         self.ended |= tcp.rst || self.streams.iter().all(|stream| stream.end_told);
     }
 
-    /// Takes in the bytes of a segment. When they answer what has not turned up yet, or follow on
-    /// such, they are told of later: an answer is not told of before its question.
+    /// Takes in the bytes of a segment. When they answer what has not turned up yet, they are told
+    /// of later: an answer is not told of before its question.
     fn take_bytes(
         &mut self,
         direction: Direction,
@@ -163,17 +163,19 @@ impl Connection {
         output: &mut Output<'_>,
     ) {
         let other = &self.streams[direction.reverse().index()];
-        let early = tcp.acknowledgment.is_some_and(|acknowledged| other.lacks(acknowledged));
+        let early = tcp.acknowledgment.is_some_and(|acknowledged| {
+            other.lacks(acknowledged) || other.keeps_waiting(acknowledged)
+        });
         let position = tcp.position();
         let stream = &mut self.streams[direction.index()];
         let end = position.wrapping_add(segment.length);
         let given_up = stream.begin(position).insert(position, end);
-        if early || !stream.waiting.is_empty() {
-            let segment = WaitingSegment::new(self.last, tcp, segment);
+        if early {
+            let segment = WaitingSegment::new(tcp, segment);
             self.waiting += segment.memory();
-            stream.waiting.push_back(segment);
+            stream.wait(segment);
         } else {
-            let data = Data::new(self.id, self.last, direction, position, segment.payload);
+            let data = Data::new(self.id, segment.time, direction, position, segment.payload);
             output.emit(Event::Data(Data { length: segment.length, ..data }));
         }
         if let Some(gap) = given_up {
@@ -186,22 +188,40 @@ impl Connection {
     fn settle(&mut self, force: bool, output: &mut Output<'_>) {
         loop {
             for direction in DIRECTIONS {
-                while let Some(gap) = self.streams[direction.index()].certain_gap(self.last, force)
-                {
-                    self.tell_gap(direction, gap, self.last, output);
-                }
-                if self.streams[direction.index()].is_complete() {
-                    self.tell_end(direction, self.last, output);
-                }
+                self.tell_certain(direction, force, output);
             }
-            if !DIRECTIONS.into_iter().any(|direction| self.release(direction, output)) {
+            // Where two wait for each other, both have waited long enough at some time.
+            let released = [false, true].into_iter().any(|overdue| {
+                DIRECTIONS
+                    .into_iter()
+                    .any(|direction| self.release(direction, overdue, force, output))
+            });
+            if !released {
                 break;
             }
         }
     }
 
-    /// Tells of the first segment that waits, if that may be. True when something has changed.
-    fn release(&mut self, direction: Direction, output: &mut Output<'_>) -> bool {
+    /// Tells of the gaps in a direction that nothing will fill any more, and of its end.
+    fn tell_certain(&mut self, direction: Direction, force: bool, output: &mut Output<'_>) {
+        while let Some((gap, time)) = self.streams[direction.index()].certain_gap(self.last, force)
+        {
+            self.tell_gap(direction, gap, time, output);
+        }
+        if self.streams[direction.index()].is_complete() {
+            self.tell_end(direction, self.last, output);
+        }
+    }
+
+    /// Tells of the first segment that waits in a direction, when what it answers has been told
+    /// or, if that is asked for, when it has waited long enough. True when something has changed.
+    fn release(
+        &mut self,
+        direction: Direction,
+        overdue: bool,
+        force: bool,
+        output: &mut Output<'_>,
+    ) -> bool {
         let [sent, received] = &mut self.streams;
         let (stream, other) = match direction {
             Direction::Sent => (sent, received),
@@ -211,6 +231,10 @@ impl Connection {
         let (time, acknowledged) = (first.time, first.acknowledgment);
         if let Some(acknowledged) = acknowledged.filter(|place| other.lacks(*place)) {
             return other.acknowledge(acknowledged, time);
+        }
+        let answers_waiting = acknowledged.is_some_and(|place| other.keeps_waiting(place));
+        if answers_waiting && !(overdue && (force || is_late(time, self.last))) {
+            return false;
         }
         let Some(segment) = stream.waiting.pop_front() else { return false };
         self.waiting -= segment.memory();

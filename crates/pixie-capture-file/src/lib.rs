@@ -126,6 +126,11 @@ impl CaptureFile {
         self.error.as_ref()
     }
 
+    /// The same, to keep it.
+    pub fn take_error(&mut self) -> Option<CaptureFileError> {
+        self.error.take()
+    }
+
     /// Reads one packet. False when there is none.
     fn read_packet(&mut self, handler: &mut dyn FnMut(Event<'_>)) -> bool {
         let Some(reader) = &mut self.reader else { return false };

@@ -16,6 +16,11 @@ const MAX_WINDOW: u32 = 1 << 30;
 /// What a segment that waits costs beside its bytes, about.
 const WAITING_OVERHEAD: usize = 96;
 
+/// True when what was missed at `since` will not turn up any more.
+pub(crate) fn is_late(since: MonotonicTime, now: MonotonicTime) -> bool {
+    now.since(since) >= LATENESS
+}
+
 /// What is known of one direction.
 #[derive(Default)]
 pub(crate) struct Stream {
@@ -28,7 +33,7 @@ pub(crate) struct Stream {
     pub(crate) fin: Option<u32>,
     /// True when its end has been told.
     pub(crate) end_told: bool,
-    /// Segments that acknowledge bytes of the other direction that have not turned up.
+    /// Segments that acknowledge bytes of the other direction that have not turned up, in order.
     pub(crate) waiting: VecDeque<WaitingSegment>,
 }
 
@@ -42,9 +47,9 @@ pub(crate) struct WaitingSegment {
 }
 
 impl WaitingSegment {
-    pub(crate) fn new(time: MonotonicTime, tcp: TcpFields, segment: &Segment<'_>) -> Self {
+    pub(crate) fn new(tcp: TcpFields, segment: &Segment<'_>) -> Self {
         Self {
-            time,
+            time: segment.time,
             position: tcp.position(),
             acknowledgment: tcp.acknowledgment,
             payload: segment.payload.to_vec(),
@@ -97,6 +102,18 @@ impl Stream {
         self.next().is_some_and(|next| before(next, position)) && !self.is_out_of_window(position)
     }
 
+    /// Lets a segment wait.
+    pub(crate) fn wait(&mut self, segment: WaitingSegment) {
+        let comes_first = |other: &WaitingSegment| !before(segment.position, other.position);
+        let place = self.waiting.partition_point(comes_first);
+        self.waiting.insert(place, segment);
+    }
+
+    /// True when some byte before this one is in a segment that waits.
+    pub(crate) fn keeps_waiting(&self, acknowledged: u32) -> bool {
+        self.waiting.front().is_some_and(|first| before(first.position, acknowledged))
+    }
+
     /// Notes that the other side has all bytes before this one. False when that is not news.
     pub(crate) fn acknowledge(&mut self, acknowledged: u32, time: MonotonicTime) -> bool {
         let news = self.acknowledged.is_none() && self.lacks(acknowledged);
@@ -114,26 +131,32 @@ impl Stream {
         }
     }
 
-    /// The next gap that the other side has long acknowledged; with `force`, also one that it has
-    /// just acknowledged.
-    pub(crate) fn certain_gap(&mut self, now: MonotonicTime, force: bool) -> Option<(u32, u32)> {
+    /// The next gap that the other side has long acknowledged, and when it did; with `force`, also
+    /// one that it has just acknowledged.
+    pub(crate) fn certain_gap(
+        &mut self,
+        now: MonotonicTime,
+        force: bool,
+    ) -> Option<((u32, u32), MonotonicTime)> {
         let (position, since) = self.acknowledged?;
+        // The FIN may have come since.
+        let position = self.without_fin(position);
         let seen = self.seen.as_mut()?;
-        if before(seen.next(), position) && now.since(since) < LATENESS && !force {
+        if before(seen.next(), position) && !is_late(since, now) && !force {
             return None;
         }
         let gap = seen.give_up(position);
         if gap.is_none() {
             self.acknowledged = None;
         }
-        gap
+        Some((gap?, since))
     }
 
     /// The next gap, when nothing more will come.
     pub(crate) fn any_gap(&mut self) -> Option<(u32, u32)> {
+        let fin = self.fin;
         let seen = self.seen.as_mut()?;
-        let acknowledged = self.acknowledged.map_or(seen.end(), |(position, _)| position);
-        let limit = later(later(seen.end(), acknowledged), self.fin.unwrap_or(seen.end()));
-        seen.give_up(limit)
+        let end = seen.end();
+        seen.give_up(fin.map_or(end, |fin| later(end, fin)))
     }
 }

@@ -172,9 +172,9 @@ fn an_answer_waits_no_longer_than_its_question_may_be_late() {
     assert_eq!(
         after_handshake([response(0, 105, b"pong"), later.packet(), request(1, 101, b"ping")]),
         [
+            "data < 505+4 more",
             "gap > 101+4",
             "data < 501+4 pong",
-            "data < 505+4 more",
             "data > 101+4 ping",
             "close [Some(105), Some(509)]"
         ]
@@ -189,11 +189,11 @@ fn two_answers_to_questions_that_were_lost_do_not_wait_for_each_other() {
     assert_eq!(
         after_handshake([third.packet(), first, second]),
         [
+            "data > 105+4 ping",
             "gap > 101+4",
             "gap < 505+95",
-            "data > 120+1 ?",
-            "data > 105+4 ping",
             "data < 501+4 pong",
+            "data > 120+1 ?",
             "gap > 109+11",
             "close [Some(121), Some(600)]"
         ]
