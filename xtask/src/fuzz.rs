@@ -1,0 +1,119 @@
+//! The fuzz targets: `cargo xtask fuzz`.
+//!
+//! Built as cargo-fuzz builds them, without the need to install it; `cargo fuzz` works as well. No
+//! sanitizer: there is no unsafe code in what is fuzzed, and without one it is several times as
+//! fast.
+
+use crate::command::{cargo, output, root, run};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+pub(crate) const USAGE: &str = "\
+cargo xtask fuzz [--seconds N] [TARGET]...
+
+Runs fuzz targets, all by default, one after the other, from the corpora that are kept in
+fuzz/corpus. What makes a target fail is left in fuzz/artifacts.
+
+  --seconds N   how long each target runs (default 60)";
+
+/// What libFuzzer needs to see of the program it runs.
+const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares \
+    -Cllvm-args=-simplifycfg-branch-fold-threshold=0 -Ccodegen-units=1 -Cdebug-assertions \
+    -Coverflow-checks --cfg fuzzing";
+
+pub(crate) fn main(arguments: &[String]) -> Result<ExitCode> {
+    let mut seconds = 60;
+    let mut wanted = Vec::new();
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--seconds" => {
+                let value = arguments.next().context("--seconds wants a number")?;
+                seconds = value.parse().context("--seconds wants a number")?;
+            }
+            option if option.starts_with('-') => bail!("no option {option}\n\n{USAGE}"),
+            target => wanted.push(target.to_owned()),
+        }
+    }
+    let all = targets()?;
+    for target in &wanted {
+        if !all.contains(target) {
+            bail!("no target {target}; there are {}", all.join(", "));
+        }
+    }
+    let chosen = if wanted.is_empty() { all } else { wanted };
+    let built = build()?;
+    for target in chosen {
+        fuzz(&built, &target, seconds)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn manifest() -> PathBuf {
+    root().join("fuzz/Cargo.toml")
+}
+
+/// The names of the fuzz targets.
+pub(crate) fn targets() -> Result<Vec<String>> {
+    let facts = output(
+        cargo(&["metadata", "--no-deps", "--format-version=1", "--manifest-path"]).arg(manifest()),
+    )?;
+    let facts: Value = serde_json::from_str(&facts)?;
+    let packages = facts["packages"].as_array().context("no packages")?;
+    let targets = packages.iter().filter_map(|package| package["targets"].as_array()).flatten();
+    let binaries = targets.filter(|target| target["kind"][0] == "bin");
+    Ok(binaries.filter_map(|target| target["name"].as_str()).map(str::to_owned).collect())
+}
+
+/// The folder of the fuzz targets that were built.
+pub(crate) struct Built(PathBuf);
+
+/// Builds all fuzz targets.
+pub(crate) fn build() -> Result<Built> {
+    let host = host()?;
+    let folder = target_folder()?;
+    run(cargo(&["build", "--release", "--manifest-path"])
+        .arg(manifest())
+        .args(["--target", &host, "--target-dir"])
+        .arg(&folder)
+        // The flags are not stable.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTFLAGS", FLAGS))?;
+    Ok(Built(folder.join(host).join("release")))
+}
+
+/// Runs a fuzz target for so many seconds.
+pub(crate) fn fuzz(built: &Built, target: &str, seconds: u64) -> Result<()> {
+    let artifacts = root().join("fuzz/artifacts").join(target);
+    let kept = root().join("fuzz/corpus").join(target);
+    // What is found goes here, so that the kept corpus grows only when somebody wants it to.
+    let found = built.0.join("corpus").join(target);
+    for folder in [&artifacts, &kept, &found] {
+        std::fs::create_dir_all(folder)?;
+    }
+    run(Command::new(built.0.join(target))
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-artifact_prefix={}/", artifacts.display()))
+        .args(["-rss_limit_mb=1024", "-timeout=20", "-print_final_stats=1", "-verbosity=0"])
+        .args([&found, &kept])
+        .current_dir(root()))
+    .with_context(|| format!("{target} failed; the input is in {}", artifacts.display()))
+}
+
+fn host() -> Result<String> {
+    let version = output(&mut crate::command::command("rustc", &["-vV"]))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc does not say what it runs on")?.to_owned())
+}
+
+/// Beside what cargo builds else, so that the two do not undo each other's work.
+fn target_folder() -> Result<PathBuf> {
+    let facts = output(&mut cargo(&["metadata", "--no-deps", "--format-version=1"]))?;
+    let facts: Value = serde_json::from_str(&facts)?;
+    let folder = facts["target_directory"].as_str().context("no target directory")?;
+    Ok(PathBuf::from(folder).join("fuzz"))
+}

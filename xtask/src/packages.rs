@@ -1,0 +1,90 @@
+//! Debian's packages that the tests need.
+
+use crate::command::{command, installed, is_root, output, run};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each package and what it is for. The programs that are traced come first.
+const NEEDED: &[(&str, &str)] = &[
+    ("nginx-light", "a server"),
+    ("apache2-bin", "a server"),
+    ("nodejs", "a server"),
+    ("python3", "a server and a client"),
+    ("curl", "a client"),
+    ("wget", "a client"),
+    ("wrk", "a client"),
+    ("gcc", "compiles the programs of our own that are traced"),
+    ("g++", "compiles programs to find symbols in, and the fuzzer"),
+    ("clang", "compiles the eBPF programs"),
+    ("llvm", "strips them"),
+    ("libbpf-dev", "their headers"),
+    ("bpftool", "sees what is attached"),
+    ("tshark", "reads captures as an independent judge"),
+    ("qemu-system-x86", "boots other kernels"),
+    ("busybox-static", "what runs first in them"),
+    ("debian-archive-keyring", "proves that they are Debian's"),
+];
+
+/// Installs what is missing.
+pub(crate) fn install() -> Result<()> {
+    if installed("dpkg-query").is_none() {
+        let all: Vec<&str> = NEEDED.iter().map(|(package, _)| *package).collect();
+        bail!("this is not Debian; install what is there called {}", all.join(" "));
+    }
+    let missing: Vec<&(&str, &str)> =
+        NEEDED.iter().filter(|(package, _)| !is_installed(package)).collect();
+    if missing.is_empty() {
+        println!("all {} packages are there", NEEDED.len());
+        return Ok(());
+    }
+    for (package, purpose) in &missing {
+        println!("missing: {package} ({purpose})");
+    }
+    let names: Vec<&str> = missing.iter().map(|(package, _)| *package).collect();
+    if !is_root() {
+        bail!("as root, run: apt-get install -y --no-install-recommends {}", names.join(" "));
+    }
+    let _quiet = NoServices::new()?;
+    run(apt(&["update", "-q"]).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    run(apt(&["install", "-q", "-y", "--no-install-recommends"])
+        .args(names)
+        .env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+fn apt(arguments: &[&str]) -> std::process::Command {
+    command("apt-get", arguments)
+}
+
+fn is_installed(package: &str) -> bool {
+    let query = output(&mut command("dpkg-query", &["-W", "-f", "${Status}", package]));
+    query.is_ok_and(|status| status == "install ok installed")
+}
+
+/// Keeps servers from being started by their installation, for as long as it lives.
+struct NoServices {
+    policy: Option<PathBuf>,
+}
+
+impl NoServices {
+    fn new() -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        let policy = Path::new("/usr/sbin/policy-rc.d");
+        if policy.exists() {
+            return Ok(Self { policy: None });
+        }
+        // 101: "action forbidden by policy" (invoke-rc.d(8)).
+        fs::write(policy, "#!/bin/sh\nexit 101\n").context("cannot write policy-rc.d")?;
+        fs::set_permissions(policy, fs::Permissions::from_mode(0o755))?;
+        Ok(Self { policy: Some(policy.to_owned()) })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(policy) = &self.policy {
+            // Were it to stay, it would say so itself to whoever starts a service.
+            let _ = fs::remove_file(policy);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Steps: named, timed, and accounted for.
+
+use anyhow::Error;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// What became of tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
+}
+
+impl Tally {
+    /// What counts for a check that is not made of tests.
+    pub(crate) const ONE: Self = Self { passed: 1, failed: 0, skipped: 0 };
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+
+    /// What a line of a test program's output says; nothing for most lines.
+    ///
+    /// Understands Rust's own `test result: ok. 3 passed; 0 failed; 1 ignored; …` and our
+    /// `3 passed, 0 failed, 1 skipped`.
+    pub(crate) fn of_line(line: &str) -> Self {
+        let (facts, separator) = match line.strip_prefix("test result: ") {
+            Some(result) => (result.split_once(". ").map_or("", |(_, facts)| facts), "; "),
+            None => (line, ", "),
+        };
+        let mut tally = Self::default();
+        for fact in facts.split(separator) {
+            let Some((count, what)) = fact.split_once(' ') else { return Self::default() };
+            let place = match what {
+                "passed" => &mut tally.passed,
+                "failed" => &mut tally.failed,
+                "ignored" | "skipped" => &mut tally.skipped,
+                // Rust's further facts, none of which is a test that was run.
+                _ if separator == "; " => continue,
+                _ => return Self::default(),
+            };
+            let Ok(count) = count.parse() else { return Self::default() };
+            *place = count;
+        }
+        tally
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { passed, failed, skipped } = self;
+        write!(formatter, "{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+/// Why a step was not done to a good end.
+pub(crate) enum Stop {
+    Failed(Error),
+    Skipped(String),
+}
+
+impl<E: Into<Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What becomes of a step.
+pub(crate) type Outcome = Result<Tally, Stop>;
+
+/// Ends a step that cannot be done here, with the reason.
+pub(crate) fn skip(reason: impl Into<String>) -> Outcome {
+    Err(Stop::Skipped(reason.into()))
+}
+
+/// The steps that were done.
+#[derive(Default)]
+pub(crate) struct Steps {
+    lines: Vec<String>,
+    total: Tally,
+}
+
+impl Steps {
+    /// Does a step, and notes what became of it.
+    pub(crate) fn step(&mut self, name: &str, action: impl FnOnce() -> Outcome) {
+        println!("\n=== {name}");
+        let began = Instant::now();
+        let (word, tally, detail) = match action() {
+            Ok(tally) if tally.failed > 0 => ("FAILED", tally, tally.to_string()),
+            Ok(tally) if tally == Tally::ONE => ("passed", tally, String::new()),
+            Ok(tally) => ("passed", tally, tally.to_string()),
+            Err(Stop::Skipped(reason)) => {
+                println!("skipped: {reason}");
+                ("skipped", Tally { skipped: 1, ..Tally::default() }, reason)
+            }
+            Err(Stop::Failed(error)) => {
+                println!("failed: {error:#}");
+                let line = error.to_string().lines().next().unwrap_or_default().to_owned();
+                ("FAILED", Tally { failed: 1, ..Tally::default() }, line)
+            }
+        };
+        self.total.add(tally);
+        let took = seconds(began.elapsed());
+        let line = format!("{word:<8} {name:<28} {took:>8}  {detail}");
+        self.lines.push(line.trim_end().to_owned());
+    }
+
+    /// Shows what became of every step, then the sum alone on the last line. True when nothing
+    /// failed.
+    pub(crate) fn close(self) -> bool {
+        println!();
+        for line in &self.lines {
+            println!("{line}");
+        }
+        println!("\n{}", self.total);
+        self.total.failed == 0
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tally;
+
+    #[test]
+    fn the_sums_of_both_kinds_of_test_program_are_understood() {
+        let rust = "test result: ok. 23 passed; 1 failed; 2 ignored; 0 measured; 5 filtered out; \
+                    finished in 0.05s";
+        assert_eq!(Tally::of_line(rust), Tally { passed: 23, failed: 1, skipped: 2 });
+        let ours = "12 passed, 3 failed, 4 skipped";
+        assert_eq!(Tally::of_line(ours), Tally { passed: 12, failed: 3, skipped: 4 });
+    }
+
+    #[test]
+    fn other_lines_say_nothing() {
+        for line in ["", "running 3 tests", "1 passed, as we like to say", "skipped 3: no", "a, b"]
+        {
+            assert_eq!(Tally::of_line(line), Tally::default(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Every check and every test: `cargo xtask test`.
+
+use crate::command::{cargo, command, installed, is_root, output, run, tally};
+use crate::steps::{Outcome, Steps, Tally, skip};
+use crate::{bpf, fuzz, packages, vm};
+use anyhow::{Context, Result, bail};
+use std::process::ExitCode;
+
+pub(crate) const USAGE: &str = "\
+cargo xtask test [--quick] [--fuzz-seconds N]
+
+Runs every check and every test of the project. As root it installs the Debian packages that are
+missing; else it says which are. What cannot be done here is skipped, with the reason, and counted:
+the last line is the sum.
+
+  --quick            without fuzzing and virtual machines
+  --fuzz-seconds N   how long each fuzz target runs (default 60)";
+
+/// What was asked for.
+struct Options {
+    quick: bool,
+    fuzz_seconds: u64,
+}
+
+impl Options {
+    fn read(arguments: &[String]) -> Result<Self> {
+        let mut options = Self { quick: false, fuzz_seconds: 60 };
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--quick" => options.quick = true,
+                "--fuzz-seconds" => {
+                    let value = arguments.next().context("--fuzz-seconds wants a number")?;
+                    options.fuzz_seconds =
+                        value.parse().context("--fuzz-seconds wants a number")?;
+                }
+                _ => bail!("no option {argument}\n\n{USAGE}"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+pub(crate) fn main(arguments: &[String]) -> Result<ExitCode> {
+    let options = Options::read(arguments)?;
+    let mut steps = Steps::default();
+    steps.step("packages", || done(packages::install()));
+    checks(&mut steps);
+    tests(&mut steps);
+    if options.quick {
+        let quick = || skip("--quick was given");
+        steps.step("fuzz targets", quick);
+        steps.step("virtual machines", quick);
+    } else {
+        fuzz_targets(&mut steps, options.fuzz_seconds);
+        for kernel in vm::KERNELS {
+            steps.step(&format!("end to end on Linux {}", kernel.version), || vm::test(*kernel));
+        }
+    }
+    Ok(if steps.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is wrong without running anything.
+fn checks(steps: &mut Steps) {
+    steps.step("format", || done(run(&mut cargo(&["fmt", "--all", "--check"]))));
+    let all = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+    steps.step("lints", || done(run(&mut cargo(&all))));
+    let bare = ["clippy", "--workspace", "--no-default-features", "--", "-D", "warnings"];
+    steps.step("lints without features", || done(run(&mut cargo(&bare))));
+    steps.step("documentation", || {
+        let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
+        done(run(doc.env("RUSTDOCFLAGS", "-D warnings")))
+    });
+    steps.step("eBPF objects", bpf::check);
+    steps.step("dependencies", dependencies);
+    steps.step("packaging", packaging);
+}
+
+fn tests(steps: &mut Steps) {
+    // All but the end-to-end tests, which are a step of their own.
+    let others = ["test", "--workspace", "--all-features", "--no-fail-fast"];
+    steps.step("tests", || Ok(tally(cargo(&others).args(["--lib", "--bins", "--tests"]))?));
+    steps.step("documentation's tests", || Ok(tally(cargo(&others).arg("--doc"))?));
+    steps.step("end to end", || {
+        if !is_root() {
+            return skip("it attaches to the kernel: run it as root");
+        }
+        Ok(tally(&mut cargo(&["test", "--test", "end_to_end"]))?)
+    });
+}
+
+fn fuzz_targets(steps: &mut Steps, seconds: u64) {
+    let mut built = None;
+    let mut targets = Vec::new();
+    steps.step("fuzz targets build", || {
+        targets = fuzz::targets()?;
+        built = Some(fuzz::build()?);
+        Ok(Tally::ONE)
+    });
+    let Some(built) = built else { return };
+    for target in targets {
+        steps.step(&format!("fuzz {target}"), || done(fuzz::fuzz(&built, &target, seconds)));
+    }
+}
+
+/// Licences, advisories, bans and sources of what we depend on.
+fn dependencies() -> Outcome {
+    if output(&mut cargo(&["deny", "--version"])).is_err() {
+        return skip("cargo-deny is not installed: cargo install --locked cargo-deny");
+    }
+    done(run(&mut cargo(&["deny", "--all-features", "check"])))
+}
+
+/// Every crate as it would be published.
+fn packaging() -> Outcome {
+    let uncommitted = match installed("git") {
+        Some(_) => output(&mut command("git", &["status", "--porcelain"])).unwrap_or_default(),
+        None => String::new(),
+    };
+    if !uncommitted.is_empty() {
+        return skip("there are changes that are not committed");
+    }
+    done(run(&mut cargo(&["package", "--workspace", "--exclude=xtask", "--quiet"])))
+}
+
+fn done(result: Result<()>) -> Outcome {
+    result?;
+    Ok(Tally::ONE)
+}

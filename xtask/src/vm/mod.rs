@@ -1,0 +1,147 @@
+//! Other kernels, in virtual machines: `cargo xtask vm`.
+
+mod image;
+mod kernel;
+mod machine;
+mod programs;
+
+pub(crate) use image::Image;
+pub(crate) use kernel::{KERNELS, Kernel};
+pub(crate) use machine::{Ended, Machine};
+pub(crate) use programs::Tests;
+
+use crate::folder::Folder;
+use crate::steps::{Outcome, Steps, Stop, Tally, skip};
+use anyhow::{Context, Result, anyhow, bail};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub(crate) const USAGE: &str = "\
+cargo xtask vm [--kernel VERSION]... [--program FILE] [--instructions] [--minutes N] [-- ARGUMENT...]
+
+Boots Debian's kernels, one after the other, each in a virtual machine that runs the end-to-end
+tests as root, on loopback alone. The kernels come from the Debian mirror that apt is configured
+with, and are kept in ${XDG_CACHE_HOME:-~/.cache}/pixie. Nothing is installed, and no privileges are
+needed.
+
+  --kernel VERSION   5.10, 6.1 or 6.12 (default: all)
+  --program FILE     run this program instead of the tests
+  --instructions     let clocks count instructions, so that times measured in it repeat
+  --minutes N        how long each kernel may take (default 20)
+  -- ARGUMENT...     arguments for the program";
+
+/// By how much an emulated machine is slower: what the tests multiply their patience with.
+const SLOWER: u32 = 15;
+
+/// What to run in the machines.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    kernels: Vec<Kernel>,
+    program: Option<PathBuf>,
+    instructions: bool,
+    minutes: Option<u64>,
+    arguments: Vec<String>,
+}
+
+impl Options {
+    fn read(arguments: &[String]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let mut value =
+                || arguments.next().with_context(|| format!("{argument} wants a value"));
+            match argument.as_str() {
+                "--kernel" => {
+                    let version = value()?;
+                    let kernel = KERNELS.iter().find(|kernel| kernel.version == version);
+                    options.kernels.push(*kernel.with_context(|| format!("no kernel {version}"))?);
+                }
+                "--program" => options.program = Some(value()?.into()),
+                "--minutes" => options.minutes = Some(value()?.parse().context("--minutes")?),
+                "--instructions" => options.instructions = true,
+                "--" => options.arguments = arguments.by_ref().cloned().collect(),
+                _ => bail!("no option {argument}\n\n{USAGE}"),
+            }
+        }
+        if options.kernels.is_empty() {
+            options.kernels = KERNELS.to_vec();
+        }
+        Ok(options)
+    }
+}
+
+pub(crate) fn main(arguments: &[String]) -> Result<ExitCode> {
+    let options = Options::read(arguments)?;
+    let mut steps = Steps::default();
+    for kernel in &options.kernels {
+        let name = format!("Linux {}", kernel.version);
+        steps.step(&name, || match &options.program {
+            Some(program) => run_program(*kernel, program, &options),
+            None => run_tests(*kernel, &options),
+        });
+    }
+    Ok(if steps.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the end-to-end tests on this kernel.
+pub(crate) fn test(kernel: Kernel) -> Outcome {
+    run_tests(kernel, &Options::default())
+}
+
+fn run_tests(kernel: Kernel, options: &Options) -> Outcome {
+    if cfg!(not(target_arch = "x86_64")) {
+        return skip("the kernels are for x86_64, and so must the tests be");
+    }
+    let tests = Tests::build()?;
+    let work = Folder::new()?;
+    let mut image = Image::new()?;
+    tests.add_to(&mut image, work.path())?;
+    let settings =
+        format!("export PIXIE_TEST_SLOW={SLOWER} PIXIE_TEST_PROGRAMS={}\n", programs::OURS);
+    let command = settings + &shell_line(tests.path(), &options.arguments);
+    let ended = machine(kernel, image, command, options)?.run()?;
+    let tally = ended
+        .lines
+        .iter()
+        .rev()
+        .map(|line| Tally::of_line(line))
+        .find(|tally| *tally != Tally::default());
+    match (tally, ended.status) {
+        (Some(tally), 0) if tally.passed > 0 => Ok(tally),
+        (Some(tally), _) if tally.failed > 0 => Ok(tally),
+        (_, status) => Err(Stop::Failed(anyhow!("no test passed, and the status is {status}"))),
+    }
+}
+
+fn run_program(kernel: Kernel, program: &Path, options: &Options) -> Outcome {
+    let program = program.canonicalize().with_context(|| format!("{}", program.display()))?;
+    let mut image = Image::new()?;
+    image.program(&program)?;
+    let command = shell_line(&program, &options.arguments);
+    let Ended { status, took, .. } = machine(kernel, image, command, options)?.run()?;
+    println!("status {status} after {:.1} s", took.as_secs_f64());
+    match status {
+        0 => Ok(Tally::ONE),
+        _ => Err(Stop::Failed(anyhow!("status {status}"))),
+    }
+}
+
+fn machine(kernel: Kernel, image: Image, command: String, options: &Options) -> Result<Machine> {
+    Ok(Machine {
+        kernel: kernel.image()?,
+        command,
+        image,
+        memory: 3072,
+        processors: 2,
+        instructions: options.instructions,
+        limit: Duration::from_secs(options.minutes.unwrap_or(20) * 60),
+    })
+}
+
+/// A program and its arguments, quoted for the shell.
+fn shell_line(program: &Path, arguments: &[String]) -> String {
+    let program = program.to_string_lossy();
+    let words = std::iter::once(&*program).chain(arguments.iter().map(String::as_str));
+    words.map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,125 @@
+//! What the end-to-end tests need in a virtual machine.
+
+use super::image::Image;
+use crate::command::{cargo, command, installed, output, root, run};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Programs that are traced. Node is left out: it alone would be half of the image, and starts in
+/// minutes there.
+const PROGRAMS: &[&str] =
+    &["nginx", "apache2", "python3", "curl", "wget", "wrk", "bpftool", "openssl"];
+
+/// Where the programs of our own are in the machine.
+pub(crate) const OURS: &str = "/usr/lib/pixie-test-programs";
+
+/// The end-to-end tests and the agent that they run.
+pub(crate) struct Tests {
+    test: PathBuf,
+    examples: Vec<PathBuf>,
+}
+
+impl Tests {
+    /// Builds them.
+    pub(crate) fn build() -> Result<Self> {
+        let messages = output(cargo(&["build", "--message-format=json"]).args([
+            "--package=pixie",
+            "--test=end_to_end",
+            "--examples",
+        ]))?;
+        let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let (mut test, mut examples) = (None, Vec::new());
+        for message in built {
+            let Some(program) = message["executable"].as_str().map(PathBuf::from) else { continue };
+            match message["target"]["kind"][0].as_str() {
+                Some("test") => test = Some(program),
+                Some("example") => examples.push(program),
+                _ => {}
+            }
+        }
+        Ok(Self { test: test.context("cargo built no end-to-end tests")?, examples })
+    }
+
+    /// The path of the test program, here and in the machine.
+    pub(crate) fn path(&self) -> &Path {
+        &self.test
+    }
+
+    /// Adds them and all they need to an image. They are at the same paths as here, so that they
+    /// find each other.
+    pub(crate) fn add_to(&self, image: &mut Image, work: &Path) -> Result<()> {
+        for program in self.examples.iter().chain([&self.test]) {
+            let stripped = strip(program, work)?;
+            image.program_as(&stripped, &program.to_string_lossy())?;
+        }
+        for program in ours(work)? {
+            let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            image.program_as(&program, &format!("{OURS}/{name}"))?;
+        }
+        for name in PROGRAMS {
+            match installed(name) {
+                Some(program) => add_program(image, name, &program)?,
+                None => println!("{name} is not installed, and will be missing in the machine"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A copy without debug information, which is most of a program.
+fn strip(program: &Path, work: &Path) -> Result<PathBuf> {
+    let name = program.file_name().context("a program has a name")?;
+    let stripped = work.join(name);
+    run(command("strip", &["--strip-debug", "-o"]).arg(&stripped).arg(program))?;
+    Ok(stripped)
+}
+
+/// Compiles the programs of our own that are traced: the same sources that the end-to-end tests
+/// compile where there is a compiler.
+fn ours(work: &Path) -> Result<Vec<PathBuf>> {
+    let sources = root().join("tests/programs");
+    let mut programs = Vec::new();
+    for entry in fs::read_dir(&sources)? {
+        let source = entry?.path();
+        if source.extension().is_none_or(|extension| extension != "c") {
+            continue;
+        }
+        let program = work.join(source.file_stem().context("a file has a name")?);
+        run(command("cc", &["-O1", "-pthread", "-o"]).arg(&program).arg(&source))?;
+        programs.push(program);
+    }
+    if programs.is_empty() {
+        bail!("there are no programs in {}", sources.display());
+    }
+    Ok(programs)
+}
+
+/// Adds an installed program where Debian has it, with the files that it will not start without.
+fn add_program(image: &mut Image, name: &str, program: &Path) -> Result<()> {
+    let folder = if program.parent().is_some_and(|folder| folder.ends_with("sbin")) {
+        "/usr/sbin"
+    } else {
+        "/usr/bin"
+    };
+    image.program_as(&fs::canonicalize(program)?, &format!("{folder}/{name}"))?;
+    match name {
+        "nginx" => {
+            image.folder("/var/log/nginx");
+            image.folder("/var/lib/nginx");
+        }
+        "apache2" => image.tree(Path::new("/usr/lib/apache2/modules"), &|_| true)?,
+        "python3" => {
+            // The interpreter finds its library beside itself, so this is where it is.
+            let code = "import sysconfig; print(sysconfig.get_path('stdlib'))";
+            let library = output(command("/usr/bin/python3", &["-c", code]).env_clear())?;
+            let unused = ["test", "idlelib", "tkinter", "lib2to3", "ensurepip", "pydoc_data"];
+            image.tree(Path::new(library.trim()), &|name| {
+                !unused.contains(&name) && !name.starts_with("config-")
+            })?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
