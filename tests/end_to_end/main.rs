@@ -1,0 +1,69 @@
+//! End-to-end tests: the library on the running kernel, with real programs.
+//!
+//! ```text
+//! end_to_end [--list] [--backend NAME] [--soak] [--exact] [FILTER]...
+//! ```
+//!
+//! The tests run one after the other, because they share one machine. One that cannot run here is
+//! skipped with its reason, and counted. Core tests run once with each backend that this kernel
+//! loads, the others with the one that is chosen by itself; `--backend` runs all with one.
+//!
+//! On a slow machine, an emulated one say, `PIXIE_TEST_SLOW=N` multiplies every patience by N. Where
+//! there is no C compiler, `PIXIE_TEST_PROGRAMS=DIR` names the folder of the compiled programs.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::exit,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests assert by panicking, and this is a program that reports to people"
+)]
+
+mod agent;
+mod clients;
+mod expect;
+mod observe;
+mod process;
+mod programs;
+mod runner;
+mod servers;
+
+mod backends;
+mod bodies;
+mod calls;
+mod datagrams;
+mod exchanges;
+mod faults;
+mod filters;
+mod lifetimes;
+mod load;
+mod memory;
+mod sharing;
+mod transports;
+
+/// Every test, theme by theme, cheapest first.
+const THEMES: &[&[runner::Test]] = &[
+    backends::TESTS,
+    calls::TESTS,
+    datagrams::TESTS,
+    sharing::TESTS,
+    transports::TESTS,
+    exchanges::TESTS,
+    bodies::TESTS,
+    lifetimes::TESTS,
+    filters::TESTS,
+    load::TESTS,
+    faults::TESTS,
+    memory::TESTS,
+];
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if(|first| first == agent::COMMAND).is_some() {
+        agent::main(arguments);
+    }
+    let tests = THEMES.iter().flat_map(|theme| theme.iter());
+    std::process::exit(runner::main(tests, arguments));
+}

@@ -1,0 +1,69 @@
+//! What an agent weighs.
+
+use crate::agent::Agent;
+use crate::process::{self, Running, wait_for};
+use crate::programs::{command, ours};
+use crate::runner::{Outcome, Setup, tests};
+use crate::servers::{free_port, nginx};
+use std::time::Duration;
+
+tests! {
+    once: five_thousand_connections;
+    soak: a_million_requests;
+}
+
+/// The most memory that an agent may ever take with 5,000 connections open at both ends.
+const PEAK: u64 = 40 << 20;
+
+/// What an agent's memory may grow by once it has seen as many requests as it holds records.
+const GROWTH: u64 = 2 << 20;
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+fn five_thousand_connections(setup: &Setup) -> Outcome {
+    const CONNECTIONS: u64 = 5000;
+    let port = free_port();
+    let mut program = ours("exchange")?;
+    program.args(["-w", "-p", &port.to_string(), "-n", "2", "-c", &CONNECTIONS.to_string()]);
+    let mut agent = Agent::start(&mut Agent::command(setup, Some(port))).expect("it traces");
+    let mut running = Running::start(&mut program);
+    while running.line().expect("it gets to waiting") != "waiting" {}
+    let patience = setup.patience(Duration::from_secs(20));
+    wait_for("record of each connection's request", patience, || {
+        (agent.ask() == (2 * CONNECTIONS, 2 * CONNECTIONS)).then_some(())
+    });
+    running.say("go");
+    running.succeed();
+    wait_for("record of all requests", patience, || {
+        (agent.ask().0 == 6 * CONNECTIONS).then_some(())
+    });
+    wait_for("end of all connections", patience, || (agent.ask().1 == 0).then_some(()));
+    let peak = agent.memory("VmHWM");
+    assert!(peak <= PEAK, "{:.1} MB at the most", megabytes(peak));
+    agent.0.succeed();
+    Ok(())
+}
+
+fn a_million_requests(setup: &Setup) -> Outcome {
+    const ROUNDS: u64 = 10;
+    const REQUESTS: u64 = 100_000;
+    let server = nginx(setup)?;
+    let url = server.url("/small.txt");
+    let mut agent = Agent::start(&mut Agent::command(setup, Some(server.port))).expect("it traces");
+    let mut weights = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut ab = command("ab")?;
+        ab.args(["-q", "-k", "-c", "64", "-n", &REQUESTS.to_string(), &url]);
+        process::run(&mut ab);
+        weights.push(agent.memory("VmRSS"));
+    }
+    let (exchanges, _) = agent.ask();
+    assert!(exchanges > 0, "nothing was seen");
+    let growth = weights[ROUNDS as usize - 1].saturating_sub(weights[1]);
+    let shown: Vec<_> = weights.iter().map(|bytes| format!("{:.1}", megabytes(*bytes))).collect();
+    assert!(growth <= GROWTH, "MB after each {REQUESTS} requests: {}", shown.join(" "));
+    agent.0.succeed();
+    Ok(())
+}
