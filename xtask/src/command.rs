@@ -2,14 +2,16 @@
 
 use crate::steps::Tally;
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The folder of the project.
-pub(crate) fn root() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
+pub(crate) fn root() -> PathBuf {
+    let built_in = || env!("CARGO_MANIFEST_DIR").into();
+    let here: PathBuf = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(built_in, PathBuf::from);
+    here.parent().unwrap_or(&here).to_owned()
 }
 
 /// A command that runs in the project's folder, without input.
@@ -23,6 +25,23 @@ pub(crate) fn command(program: &str, arguments: &[&str]) -> Command {
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     command(&cargo, arguments)
+}
+
+/// What cargo knows of the workspace with this manifest.
+pub(crate) fn metadata(manifest: &Path) -> Result<Value> {
+    let arguments = ["metadata", "--no-deps", "--format-version=1", "--manifest-path"];
+    Ok(serde_json::from_str(&output(cargo(&arguments).arg(manifest))?)?)
+}
+
+/// The names of the targets of this kind (`bin`, `test`) of a package.
+pub(crate) fn targets(metadata: &Value, package: &str, kind: &str) -> Vec<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let packages = list(&metadata["packages"]).into_iter();
+    let targets = packages
+        .filter(|found| found["name"] == package)
+        .flat_map(|found| list(&found["targets"]))
+        .filter(|target| target["kind"][0] == kind);
+    targets.filter_map(|target| target["name"].as_str().map(str::to_owned)).collect()
 }
 
 /// Where an installed program is. Also looks where only root has it in the search path.

@@ -4,9 +4,8 @@
 //! sanitizer: there is no unsafe code in what is fuzzed, and without one it is several times as
 //! fast.
 
-use crate::command::{cargo, output, root, run};
+use crate::command::{self, cargo, metadata, output, root, run};
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
@@ -59,14 +58,11 @@ fn manifest() -> PathBuf {
 
 /// The names of the fuzz targets.
 pub(crate) fn targets() -> Result<Vec<String>> {
-    let facts = output(
-        cargo(&["metadata", "--no-deps", "--format-version=1", "--manifest-path"]).arg(manifest()),
-    )?;
-    let facts: Value = serde_json::from_str(&facts)?;
-    let packages = facts["packages"].as_array().context("no packages")?;
-    let targets = packages.iter().filter_map(|package| package["targets"].as_array()).flatten();
-    let binaries = targets.filter(|target| target["kind"][0] == "bin");
-    Ok(binaries.filter_map(|target| target["name"].as_str()).map(str::to_owned).collect())
+    let targets = command::targets(&metadata(&manifest())?, "pixie-fuzz", "bin");
+    if targets.is_empty() {
+        bail!("there are no fuzz targets in {}", manifest().display());
+    }
+    Ok(targets)
 }
 
 /// The folder of the fuzz targets that were built.
@@ -105,15 +101,14 @@ pub(crate) fn fuzz(built: &Built, target: &str, seconds: u64) -> Result<()> {
 }
 
 fn host() -> Result<String> {
-    let version = output(&mut crate::command::command("rustc", &["-vV"]))?;
+    let version = output(&mut command::command("rustc", &["-vV"]))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("rustc does not say what it runs on")?.to_owned())
 }
 
 /// Beside what cargo builds else, so that the two do not undo each other's work.
 fn target_folder() -> Result<PathBuf> {
-    let facts = output(&mut cargo(&["metadata", "--no-deps", "--format-version=1"]))?;
-    let facts: Value = serde_json::from_str(&facts)?;
-    let folder = facts["target_directory"].as_str().context("no target directory")?;
+    let metadata = metadata(&root().join("Cargo.toml"))?;
+    let folder = metadata["target_directory"].as_str().context("no target directory")?;
     Ok(PathBuf::from(folder).join("fuzz"))
 }

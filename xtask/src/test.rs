@@ -1,10 +1,12 @@
 //! Every check and every test: `cargo xtask test`.
 
-use crate::command::{cargo, command, installed, is_root, output, run, tally};
+use crate::command::{
+    cargo, command, installed, is_root, metadata, output, root, run, tally, targets,
+};
 use crate::steps::{Outcome, Steps, Tally, skip};
 use crate::{bpf, fuzz, packages, vm};
 use anyhow::{Context, Result, bail};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 pub(crate) const USAGE: &str = "\
 cargo xtask test [--quick] [--fuzz-seconds N]
@@ -77,16 +79,35 @@ fn checks(steps: &mut Steps) {
 }
 
 fn tests(steps: &mut Steps) {
-    // All but the end-to-end tests, which are a step of their own.
-    let others = ["test", "--workspace", "--all-features", "--no-fail-fast"];
-    steps.step("tests", || Ok(tally(cargo(&others).args(["--lib", "--bins", "--tests"]))?));
-    steps.step("documentation's tests", || Ok(tally(cargo(&others).arg("--doc"))?));
+    steps.step("tests", || {
+        let mut total = tally(&mut test(&["--workspace", "--exclude=pixie", "--all-targets"]))?;
+        let named = own_tests()?;
+        total.add(tally(test(&["--package=pixie", "--lib", "--bins", "--examples"]).args(named))?);
+        Ok(total)
+    });
+    steps.step("documentation's tests", || Ok(tally(&mut test(&["--workspace", "--doc"]))?));
     steps.step("end to end", || {
         if !is_root() {
             return skip("it attaches to the kernel: run it as root");
         }
-        Ok(tally(&mut cargo(&["test", "--test", "end_to_end"]))?)
+        Ok(tally(&mut test(&["--package=pixie", "--test", END_TO_END]))?)
     });
+}
+
+/// The name of the end-to-end tests, which are a step of their own.
+const END_TO_END: &str = "end_to_end";
+
+/// The options that choose the root package's other tests.
+fn own_tests() -> Result<Vec<String>> {
+    let metadata = metadata(&root().join("Cargo.toml"))?;
+    let tests = targets(&metadata, "pixie", "test").into_iter();
+    Ok(tests.filter(|name| name != END_TO_END).map(|name| format!("--test={name}")).collect())
+}
+
+fn test(arguments: &[&str]) -> Command {
+    let mut command = cargo(&["test", "--all-features", "--no-fail-fast"]);
+    command.args(arguments);
+    command
 }
 
 fn fuzz_targets(steps: &mut Steps, seconds: u64) {

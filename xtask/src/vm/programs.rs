@@ -9,51 +9,35 @@ use std::path::{Path, PathBuf};
 
 /// Programs that are traced. Node is left out: it alone would be half of the image, and starts in
 /// minutes there.
-const PROGRAMS: &[&str] =
-    &["nginx", "apache2", "python3", "curl", "wget", "wrk", "bpftool", "openssl"];
+const PROGRAMS: &[&str] = &["nginx", "apache2", "python3", "curl", "wget", "wrk", "bpftool"];
 
 /// Where the programs of our own are in the machine.
 pub(crate) const OURS: &str = "/usr/lib/pixie-test-programs";
 
-/// The end-to-end tests and the agent that they run.
-pub(crate) struct Tests {
-    test: PathBuf,
-    examples: Vec<PathBuf>,
-}
+/// The program of the end-to-end tests.
+pub(crate) struct Tests(PathBuf);
 
 impl Tests {
-    /// Builds them.
+    /// Builds it.
     pub(crate) fn build() -> Result<Self> {
-        let messages = output(cargo(&["build", "--message-format=json"]).args([
-            "--package=pixie",
-            "--test=end_to_end",
-            "--examples",
-        ]))?;
-        let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let (mut test, mut examples) = (None, Vec::new());
-        for message in built {
-            let Some(program) = message["executable"].as_str().map(PathBuf::from) else { continue };
-            match message["target"]["kind"][0].as_str() {
-                Some("test") => test = Some(program),
-                Some("example") => examples.push(program),
-                _ => {}
-            }
-        }
-        Ok(Self { test: test.context("cargo built no end-to-end tests")?, examples })
+        let messages = output(
+            cargo(&["test", "--no-run", "--message-format=json"])
+                .args(["--package=pixie", "--test=end_to_end"]),
+        )?;
+        let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut tests = messages.filter(|message| message["target"]["name"] == "end_to_end");
+        let program = tests.find_map(|message| message["executable"].as_str().map(PathBuf::from));
+        Ok(Self(program.context("cargo built no end-to-end tests")?))
     }
 
-    /// The path of the test program, here and in the machine.
+    /// Where it is, here and in the machine.
     pub(crate) fn path(&self) -> &Path {
-        &self.test
+        &self.0
     }
 
-    /// Adds them and all they need to an image. They are at the same paths as here, so that they
-    /// find each other.
+    /// Adds it and all it needs to an image. `work` is a temporary folder.
     pub(crate) fn add_to(&self, image: &mut Image, work: &Path) -> Result<()> {
-        for program in self.examples.iter().chain([&self.test]) {
-            let stripped = strip(program, work)?;
-            image.program_as(&stripped, &program.to_string_lossy())?;
-        }
+        image.program_as(&strip(&self.0, work)?, &self.0.to_string_lossy())?;
         for program in ours(work)? {
             let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
             image.program_as(&program, &format!("{OURS}/{name}"))?;
