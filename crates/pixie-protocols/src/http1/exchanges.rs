@@ -41,6 +41,8 @@ pub(super) struct Exchanges {
     /// Requests, or responses, may have been lost since the last pairing.
     requests_lost: bool,
     responses_lost: bool,
+    /// How often requests may have been lost.
+    request_losses: u64,
     /// A request was seen before the one before it was answered.
     pipelined: bool,
     /// Requests that were given up for want of room, and whose responses are still to come.
@@ -49,7 +51,9 @@ pub(super) struct Exchanges {
     finished: [bool; 2],
     /// The connection changes its protocol.
     switch: Option<Option<&'static str>>,
-    /// The connection could have changed its protocol, and did not.
+    /// Requests wait until it is known whether the connection changes its protocol.
+    blocked: bool,
+    /// It does not: they need not wait any more.
     release: bool,
     /// Bytes in `slots`, about.
     memory: usize,
@@ -69,6 +73,8 @@ struct Slot {
     coded: [bool; 2],
     /// The response decides whether the protocol changes.
     may_switch: bool,
+    /// How often requests had been lost before this one.
+    request_losses: u64,
 }
 
 /// How far one half of an exchange has come.
@@ -123,6 +129,8 @@ impl Exchanges {
             joined: true,
             requests_lost: false,
             responses_lost: false,
+            request_losses: 0,
+            blocked: false,
             pipelined: false,
             abandoned: 0,
             finished: [false; 2],
@@ -211,7 +219,7 @@ impl Exchanges {
         slot.coded[1] = head.framing.coded;
         slot.memory += size;
         self.memory += size;
-        self.release |= slot.may_switch && switch.is_none();
+        self.release |= self.blocked && slot.may_switch && switch.is_none();
         if switch.is_some() {
             self.switch = switch;
             return Next::Switch;
@@ -245,8 +253,10 @@ impl Exchanges {
         let passed_over = self.slots.range_mut(first..chosen);
         let passed_over = passed_over.map(|slot| slot.response = Part::Missing).count();
         self.joined = false;
-        self.requests_lost = false;
         self.responses_lost = false;
+        if self.slots.get(chosen).is_some_and(|slot| slot.request_losses == self.request_losses) {
+            self.requests_lost = false;
+        }
         match passed_over {
             0 => chosen,
             // Nothing before the chosen one is under way now but, perhaps, early responses.
@@ -288,6 +298,7 @@ impl Exchanges {
             memory,
             coded: [false; 2],
             may_switch: false,
+            request_losses: self.request_losses,
         };
         if place == self.slots.len() {
             self.slots.push_back(slot);
@@ -313,9 +324,9 @@ impl Exchanges {
             slot.memory += size;
             self.memory += size;
         }
-        let blocked = slot.may_switch && slot.response == Part::Awaited;
+        self.blocked = slot.may_switch && slot.response == Part::Awaited;
         self.emit_complete();
-        blocked
+        self.blocked
     }
 
     /// A response has ended.
@@ -341,14 +352,17 @@ impl Exchanges {
     /// Messages of this kind may have been lost.
     pub(super) fn lost(&mut self, kind: Kind) {
         match kind {
-            Kind::Request => self.requests_lost = true,
+            Kind::Request => {
+                self.requests_lost = true;
+                self.request_losses += 1;
+            }
             Kind::Response => self.responses_lost = true,
         }
         if self.requests_lost && self.responses_lost {
             for slot in self.slots.iter_mut().filter(|slot| slot.is_unanswered()) {
                 slot.response = Part::Missing;
             }
-            self.release = true;
+            self.release |= self.blocked;
             self.emit_complete();
         }
     }
@@ -376,7 +390,7 @@ impl Exchanges {
                 *part = Part::Missing;
             }
         }
-        self.release |= kind == Kind::Response;
+        self.release |= self.blocked && kind == Kind::Response;
         self.emit_complete();
     }
 
@@ -439,8 +453,14 @@ impl Exchanges {
         self.switch.take()
     }
 
-    /// Whether requests that were kept back are to be read now, once.
+    /// Whether requests that were kept back are to be read now, before anything else.
+    pub(super) fn releases(&self) -> bool {
+        self.release
+    }
+
+    /// The same, once.
     pub(super) fn take_release(&mut self) -> bool {
+        self.blocked &= !self.release;
         std::mem::take(&mut self.release)
     }
 

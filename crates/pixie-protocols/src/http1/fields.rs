@@ -131,10 +131,11 @@ pub(super) fn codings(headers: &Headers) -> Vec<&[u8]> {
 /// The protocol that a `101 Switching Protocols` response changes to, by the name that its parser
 /// has; `None` for one that has no name here.
 pub(super) fn upgraded_to(headers: &Headers) -> Option<&'static str> {
-    const KNOWN: &[&str] = &["websocket", "h2c", "tls"];
+    const KNOWN: &[(&str, &str)] = &[("websocket", "websocket"), ("h2c", "http2"), ("tls", "tls")];
     let token = headers.get("upgrade")?.split(|&byte| byte == b',').next()?;
     let name = token.split(|&byte| byte == b'/').next()?.trim_ascii();
-    KNOWN.iter().copied().find(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    let known = KNOWN.iter().find(|(token, _)| name.eq_ignore_ascii_case(token.as_bytes()));
+    known.map(|&(_, protocol)| protocol)
 }
 
 /// Whether another response follows to the same request (RFC 9110, section 15.2).

@@ -15,6 +15,9 @@ pub(super) const MAX_FIELDS: usize = 256;
 /// Room for this many fields is made at once.
 const USUAL_FIELDS: usize = 16;
 
+/// So much of a start line tells whether it can be one.
+pub(super) const LOOKED_AT: usize = 64;
+
 /// Which kind of message is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -70,7 +73,12 @@ impl HeadDecoder {
     /// more.
     pub(super) fn advance(&mut self, head: &[u8]) -> Result<Progress, Fault> {
         if self.fields.at == 0 {
-            let Some(end) = memchr(b'\n', head) else { return Ok(Progress::Partial) };
+            let Some(end) = memchr(b'\n', head) else {
+                return match may_begin(self.kind, head) {
+                    true => Ok(Progress::Partial),
+                    false => Err(Fault::Malformed { at: 0 }),
+                };
+            };
             let line = without_cr(head, 0..end);
             let start = match self.kind {
                 Kind::Request => request_line(head, line),
@@ -181,6 +189,19 @@ impl FieldsDecoder {
         self.framing.note(slice(section, &name), slice(section, &value));
         self.builder.push(name, value);
         Ok(())
+    }
+}
+
+/// Whether a start line may begin like this: so that what is none is noticed before a line of it has
+/// come.
+fn may_begin(kind: Kind, head: &[u8]) -> bool {
+    match kind {
+        Kind::Request => {
+            let head = head.get(..LOOKED_AT).unwrap_or(head);
+            let method_end = token_end(head, 0);
+            method_end == head.len() || (method_end > 0 && head.get(method_end) == Some(&b' '))
+        }
+        Kind::Response => head.iter().zip(b"HTTP/1.").all(|(byte, expected)| byte == expected),
     }
 }
 

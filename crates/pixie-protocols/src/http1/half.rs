@@ -4,7 +4,7 @@ use super::body::Collector;
 use super::chunked::{Chunk, ChunkedDecoder, Stepped};
 use super::exchanges::{Ended, Exchanges, Next};
 use super::fields::BodyLength;
-use super::frame::{Fault, Head, HeadDecoder, Kind, Progress};
+use super::frame::{Fault, Head, HeadDecoder, Kind, LOOKED_AT, Progress};
 use super::resync::{Outcome, Search};
 use crate::parser::Limits;
 use memchr::memchr;
@@ -22,6 +22,8 @@ pub(super) struct Half {
     kind: Kind,
     limits: Limits,
     state: State,
+    /// When the message was begun that a search has found.
+    starts_at: Option<MonotonicTime>,
     /// When the first byte of the message under way was transferred.
     started: MonotonicTime,
     /// When the last byte was.
@@ -31,6 +33,8 @@ pub(super) struct Half {
     body: Collector,
     /// A head of which the end has not come yet, or what is blocked.
     buffer: Vec<u8>,
+    /// Bytes that were fed and are to be fed again.
+    left: Vec<u8>,
     /// A message was understood, and its place since then not lost.
     synced: bool,
     /// Passed over but not reported yet.
@@ -65,12 +69,15 @@ impl Half {
         Self {
             kind,
             limits,
-            state: State::Boundary,
+            // A connection that was joined midway begins with anything.
+            state: State::Search(Box::new(Search::for_start(kind))),
+            starts_at: None,
             started: MonotonicTime::default(),
             last: MonotonicTime::default(),
             wire: 0,
             body: Collector::default(),
             buffer: Vec::new(),
+            left: Vec::new(),
             synced: false,
             skipped: 0,
             cause: Cause::Unobserved,
@@ -78,10 +85,15 @@ impl Half {
         }
     }
 
-    /// Takes bytes.
+    /// Takes bytes. Those that are to be taken only after something else was done about the other
+    /// direction are left for [`Half::take_left`].
     pub(super) fn feed(&mut self, time: MonotonicTime, bytes: &[u8], exchanges: &mut Exchanges) {
         let mut bytes = bytes;
         while !bytes.is_empty() {
+            if self.kind == Kind::Response && exchanges.releases() {
+                self.left.extend_from_slice(bytes);
+                break;
+            }
             bytes = match &mut self.state {
                 State::Boundary => self.boundary(time, bytes, exchanges),
                 State::Head(_) => self.head(time, bytes, exchanges),
@@ -99,6 +111,11 @@ impl Half {
         self.last = time;
     }
 
+    /// What [`Half::feed`] has left.
+    pub(super) fn take_left(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.left)
+    }
+
     /// Between messages: the head often lies whole in what has come.
     fn boundary<'a>(
         &mut self,
@@ -113,7 +130,7 @@ impl Half {
         if bytes.is_empty() {
             return bytes;
         }
-        self.started = time;
+        self.started = self.starts_at.take().unwrap_or(time);
         let mut decoder = HeadDecoder::new(self.kind);
         let window = bytes.get(..self.limits.buffer).unwrap_or(bytes);
         match decoder.advance(window) {
@@ -151,9 +168,11 @@ impl Half {
         let room = self.limits.buffer.saturating_sub(self.buffer.len());
         let line = memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1).min(room);
         let (line, rest) = bytes.split_at(line);
+        let is_young = self.buffer.len() < LOOKED_AT;
         self.buffer.extend_from_slice(line);
         let progress = match line {
             [.., b'\n'] => decoder.advance(&self.buffer),
+            _ if is_young => decoder.advance(&self.buffer),
             _ => Ok(Progress::Partial),
         };
         match progress {
@@ -308,8 +327,9 @@ impl Half {
     ) -> &'a [u8] {
         let State::Search(search) = &mut self.state else { return bytes };
         let in_chunked = search.is_in_chunked();
-        let rest = match search.push(bytes) {
-            Outcome::Start { passed, rest } => {
+        let rest = match search.push(time, bytes) {
+            Outcome::Start { passed, rest, since } => {
+                self.starts_at = Some(since);
                 self.pass(in_chunked, passed, exchanges);
                 if in_chunked {
                     self.end(None, false, Headers::default(), exchanges);
@@ -413,8 +433,6 @@ impl Half {
             State::Blocked | State::Switched => 0,
         };
         if beyond > 0 {
-            // Whole messages may be in there, the very first one too.
-            self.synced = true;
             self.lose_place(exchanges);
         }
         self.last = time;
@@ -439,7 +457,9 @@ impl Half {
     /// What lies behind a gap between messages, or in a head, may be anything.
     fn lose_place(&mut self, exchanges: &mut Exchanges) {
         self.drop_buffers(exchanges);
-        self.lose_sync(exchanges);
+        // Whole messages may have been there, the very first one too.
+        self.synced = false;
+        exchanges.lost(self.kind);
         self.cause = Cause::Unobserved;
         self.state = State::Search(Box::new(Search::for_start(self.kind)));
     }
@@ -511,10 +531,8 @@ impl Half {
                 self.end(None, false, Headers::default(), exchanges);
             }
             State::Blocked | State::Switched => return,
-            State::Search(_) => {}
-            State::Head(_) | State::Boundary => {
-                self.cause = if self.synced { Cause::Malformed } else { self.cause };
-            }
+            State::Head(_) if self.synced => self.cause = Cause::Malformed,
+            State::Search(_) | State::Head(_) | State::Boundary => {}
         }
         self.drop_buffers(exchanges);
         self.report_skipped(exchanges);

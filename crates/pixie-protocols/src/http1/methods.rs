@@ -84,6 +84,15 @@ pub(super) fn suffix(bytes: &[u8]) -> Option<&'static str> {
         .max_by_key(|method| method.len())
 }
 
+/// The length of the longest start of a registered method that `bytes` end with.
+pub(super) fn partial_suffix(bytes: &[u8]) -> usize {
+    let length = |method: &&'static str| {
+        let starts = (1..=method.len()).rev().filter_map(|length| method.as_bytes().get(..length));
+        starts.map(|start| if bytes.ends_with(start) { start.len() } else { 0 }).max()
+    };
+    REGISTERED.iter().filter_map(length).max().unwrap_or(0)
+}
+
 /// A method as text, without memory of its own if it is a registered one.
 pub(super) fn text(head: &Bytes, method: std::ops::Range<usize>) -> Text {
     let bytes = head.get(method.clone()).unwrap_or_default();

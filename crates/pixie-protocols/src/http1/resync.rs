@@ -8,6 +8,7 @@
 use super::frame::Kind;
 use super::methods;
 use memchr::{memmem, memrchr};
+use pixie_core::time::MonotonicTime;
 use std::borrow::Cow;
 
 /// The longest request target that is found.
@@ -32,13 +33,15 @@ pub(super) struct Search {
     end_from: usize,
     /// `buffer` follows directly on a gap.
     fresh: bool,
+    /// When the first byte of `buffer` was transferred that may be a part of what is searched for.
+    since: MonotonicTime,
 }
 
 /// What a search came to, and how many bytes were passed over since the last time.
 #[derive(Debug)]
 pub(super) enum Outcome<'a> {
-    /// A message begins with `rest`.
-    Start { passed: usize, rest: Cow<'a, [u8]> },
+    /// A message begins with `rest`, and its first byte was transferred at `since`.
+    Start { passed: usize, rest: Cow<'a, [u8]>, since: MonotonicTime },
     /// The chunked body has ended, and `rest` follows.
     End { passed: usize, rest: Cow<'a, [u8]> },
     /// Nothing yet.
@@ -55,6 +58,7 @@ impl Search {
             start_from: 0,
             end_from: 0,
             fresh: true,
+            since: MonotonicTime::default(),
         }
     }
 
@@ -69,23 +73,28 @@ impl Search {
     }
 
     /// Searches on. Only what may be a part of what is searched for is copied.
-    pub(super) fn push<'a>(&mut self, bytes: &'a [u8]) -> Outcome<'a> {
+    pub(super) fn push<'a>(&mut self, time: MonotonicTime, bytes: &'a [u8]) -> Outcome<'a> {
         if self.buffer.is_empty() {
-            let found = self.find(bytes);
-            if let Hit::Nothing { keep } = found {
+            let hit = self.find(bytes);
+            if let Hit::Nothing { keep } = hit {
                 self.buffer = bytes.get(keep..).unwrap_or_default().to_vec();
+                self.since = time;
                 return Outcome::Nothing { passed: self.forgotten(keep) };
             }
-            return found.outcome(|at| Cow::Borrowed(bytes.get(at..).unwrap_or_default()));
+            return hit.outcome(time, |at| Cow::Borrowed(bytes.get(at..).unwrap_or_default()));
         }
         let mut buffer = std::mem::take(&mut self.buffer);
+        let kept = buffer.len();
         buffer.extend_from_slice(bytes);
-        let found = self.find(&buffer);
-        if let Hit::Nothing { keep } = found {
+        let hit = self.find(&buffer);
+        if hit.place() >= kept {
+            self.since = time;
+        }
+        if let Hit::Nothing { keep } = hit {
             self.buffer = buffer;
             return Outcome::Nothing { passed: self.forget(keep) };
         }
-        found.outcome(|at| Cow::Owned(buffer.split_off(at)))
+        hit.outcome(self.since, |at| Cow::Owned(buffer.split_off(at)))
     }
 
     /// Which of the things that are searched for comes first.
@@ -149,9 +158,19 @@ enum Hit {
 }
 
 impl Hit {
-    fn outcome<'a>(self, rest: impl FnOnce(usize) -> Cow<'a, [u8]>) -> Outcome<'a> {
+    fn place(self) -> usize {
         match self {
-            Self::Start(passed) => Outcome::Start { passed, rest: rest(passed) },
+            Self::Start(place) | Self::End(place) | Self::Nothing { keep: place } => place,
+        }
+    }
+
+    fn outcome<'a>(
+        self,
+        since: MonotonicTime,
+        rest: impl FnOnce(usize) -> Cow<'a, [u8]>,
+    ) -> Outcome<'a> {
+        match self {
+            Self::Start(passed) => Outcome::Start { passed, rest: rest(passed), since },
             Self::End(passed) => Outcome::End { passed, rest: rest(passed) },
             Self::Nothing { keep } => Outcome::Nothing { passed: keep },
         }
@@ -224,10 +243,36 @@ fn find_request(bytes: &[u8], mut from: usize) -> Found {
     }
 }
 
-/// The place from which on a request line may still lie: it has no line end in it.
+/// The place from which on a request line may lie of which the end has not come: `METHOD`,
+/// `METHOD target` or `METHOD target HTTP/1.1`, or the start of one of them.
 fn request_keep(bytes: &[u8]) -> usize {
     let longest = bytes.len().saturating_sub(MAX_TARGET + AROUND_TARGET);
-    memrchr(b'\n', bytes).map_or(0, |end| end + 1).max(longest)
+    let visible = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+    let line = visible.iter().rposition(|byte| !(0x20..0x7f).contains(byte));
+    let line_start = line.map_or(0, |before| before + 1).max(longest);
+    let line = visible.get(line_start..).unwrap_or_default();
+
+    let (before_last, last) = split_last_word(line);
+    let (before_two, _) = split_last_word(before_last.unwrap_or_default());
+    // The method may be the third to last word, the second to last, or the start of one the last.
+    let method_end = [before_two, before_last].into_iter().flatten();
+    let mut methods = method_end.filter_map(|end| Some((end, methods::suffix(end)?)));
+    let from_end = match methods.next() {
+        Some((end, method)) => line.len() - (end.len() - method.len()),
+        None => methods::partial_suffix(last),
+    };
+    bytes.len() - from_end - usize::from(visible.len() < bytes.len())
+}
+
+/// What lies before the last space, if there is one, and after it.
+fn split_last_word(line: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    match memrchr(b' ', line) {
+        Some(space) => {
+            let (before, after) = line.split_at(space);
+            (Some(before), after.get(1..).unwrap_or_default())
+        }
+        None => (None, line),
+    }
 }
 
 /// The start of the request line whose target ends at `target_end`.

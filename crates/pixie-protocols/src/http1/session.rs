@@ -61,9 +61,7 @@ impl Parser for Session {
     fn feed(&mut self, segment: Segment<'_>) {
         let Segment { direction, time, bytes, .. } = segment;
         if let Some(established) = self.established(direction, bytes) {
-            let (half, exchanges) = established.half(direction);
-            half.feed(time, bytes, exchanges);
-            established.settle();
+            established.feed(direction, time, bytes);
         }
     }
 
@@ -106,6 +104,21 @@ impl Established {
         match direction == self.requests_go {
             true => (&mut self.requests, &mut self.exchanges),
             false => (&mut self.responses, &mut self.exchanges),
+        }
+    }
+
+    fn feed(&mut self, direction: Direction, time: MonotonicTime, bytes: &[u8]) {
+        let (half, exchanges) = self.half(direction);
+        half.feed(time, bytes, exchanges);
+        self.settle();
+        loop {
+            let (half, exchanges) = self.half(direction);
+            let left = half.take_left();
+            if left.is_empty() {
+                break;
+            }
+            half.feed(time, &left, exchanges);
+            self.settle();
         }
     }
 
