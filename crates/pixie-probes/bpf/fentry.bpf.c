@@ -52,35 +52,46 @@ static __always_inline int on_exit(__u32 slot, struct socket *socket, struct msg
 		locate(&payload, &call);
 	if (flags & MSG_TRUNC && direction == RECEIVED && !is_datagram(state->transport))
 		payload.kind = PAYLOAD_NOT_IN_USER;
-	if (direction == RECEIVED && is_datagram(state->transport))
+	if (message && direction == RECEIVED && is_datagram(state->transport))
 		note_sender(sk, message);
 	transferred(slot, sk, state, direction, result, &payload);
 	return 0;
 }
 
-#define SEND_EXIT(function, slot)                                                                    \
+#define EXIT(function, direction, slot, flags, message, ...)                                     \
 	SEC("fexit/" #function)                                                                 \
-	int BPF_PROG(function, struct socket *socket, struct msghdr *message, __u64 size,       \
-		     int result)                                                                \
+	int BPF_PROG(function, struct socket *socket, __VA_ARGS__)                              \
 	{                                                                                       \
-		return on_exit(slot, socket, message, result, 0, SENT);                               \
+		return on_exit(slot, socket, message, result, flags, direction);                \
 	}
 
-#define RECEIVE_EXIT(function, slot)                                                                 \
-	SEC("fexit/" #function)                                                                 \
-	int BPF_PROG(function, struct socket *socket, struct msghdr *message, __u64 size,       \
-		     int flags, int result)                                                     \
-	{                                                                                       \
-		return on_exit(slot, socket, message, result, flags, RECEIVED);                       \
-	}
+#define SEND_EXIT(function, slot)                                                               \
+	EXIT(function, SENT, slot, 0, message, struct msghdr *message, __u64 size, int result)
+
+#define RECEIVE_EXIT(function, slot)                                                            \
+	EXIT(function, RECEIVED, slot, flags, message, struct msghdr *message, __u64 size,      \
+	     int flags, int result)
+
+/* Until Linux 6.5, which sends pages as messages. */
+#define SEND_PAGE_EXIT(function, slot)                                                          \
+	EXIT(function, SENT, slot, 0, NULL, void *page, int offset, __u64 size, int flags,      \
+	     long result)
+
+#define SPLICE_EXIT(function, slot)                                                             \
+	EXIT(function, RECEIVED, slot, 0, NULL, void *position, void *pipe, __u64 size,         \
+	     unsigned int flags, long result)
 
 SEND_EXIT(inet_sendmsg, 0)
 SEND_EXIT(inet6_sendmsg, 1)
 SEND_EXIT(unix_stream_sendmsg, 2)
 SEND_EXIT(unix_dgram_sendmsg, 3)
 SEND_EXIT(unix_seqpacket_sendmsg, 4)
-RECEIVE_EXIT(inet_recvmsg, 5)
-RECEIVE_EXIT(inet6_recvmsg, 6)
-RECEIVE_EXIT(unix_stream_recvmsg, 7)
-RECEIVE_EXIT(unix_dgram_recvmsg, 8)
-RECEIVE_EXIT(unix_seqpacket_recvmsg, 9)
+SEND_PAGE_EXIT(inet_sendpage, 5)
+SEND_PAGE_EXIT(unix_stream_sendpage, 6)
+RECEIVE_EXIT(inet_recvmsg, 7)
+RECEIVE_EXIT(inet6_recvmsg, 8)
+RECEIVE_EXIT(unix_stream_recvmsg, 9)
+RECEIVE_EXIT(unix_dgram_recvmsg, 10)
+RECEIVE_EXIT(unix_seqpacket_recvmsg, 11)
+SPLICE_EXIT(tcp_splice_read, 12)
+SPLICE_EXIT(unix_stream_splice_read, 13)

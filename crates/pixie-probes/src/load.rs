@@ -116,15 +116,12 @@ impl Loaded {
 
     /// Detaches everything. The rings can still be read.
     ///
-    /// Detaching a probe waits for the kernel to be done with it, up to 100 ms each; they wait
-    /// side by side.
+    /// Detaching waits for the kernel to be done with a probe, up to 100 ms each; they wait side by
+    /// side.
     pub(crate) fn detach(&mut self) {
         std::thread::scope(|scope| {
             for link in self.links.drain(..) {
-                match link {
-                    AnyLink::Perf(_) => drop(scope.spawn(move || drop(link))),
-                    AnyLink::Fd(_) | AnyLink::Cgroup(_) => drop(link),
-                }
+                scope.spawn(move || drop(link));
             }
         });
     }

@@ -79,6 +79,10 @@ const FENTRY: &[Attach] = &[
     optional("unix_dgram_recvmsg", Hook::FunctionExit("unix_dgram_recvmsg"), UNIX),
     optional("unix_seqpacket_sendmsg", Hook::FunctionExit("unix_seqpacket_sendmsg"), UNIX),
     optional("unix_seqpacket_recvmsg", Hook::FunctionExit("unix_seqpacket_recvmsg"), UNIX),
+    optional("inet_sendpage", Hook::FunctionExit("inet_sendpage"), "files sent, before 6.5"),
+    optional("unix_stream_sendpage", Hook::FunctionExit("unix_stream_sendpage"), UNIX),
+    optional("tcp_splice_read", Hook::FunctionExit("tcp_splice_read"), "pipes received"),
+    optional("unix_stream_splice_read", Hook::FunctionExit("unix_stream_splice_read"), UNIX),
 ];
 const UNIX: &str = "Unix sockets";
 
