@@ -86,7 +86,10 @@ impl std::fmt::Debug for Capture {
 }
 
 /// Tries the backends that `options` allow, cheapest first. Returns also why others were passed over.
-fn climb(options: &CaptureOptions, btf: &Btf) -> Result<(Backend, Loaded, Vec<String>), ProbeError> {
+fn climb(
+    options: &CaptureOptions,
+    btf: &Btf,
+) -> Result<(Backend, Loaded, Vec<String>), ProbeError> {
     let ladder = match &options.backend {
         Backend::Auto => &Backend::LADDER[..],
         one => std::slice::from_ref(one),
@@ -152,7 +155,7 @@ impl EventSource for Capture {
             ..Counters::default()
         };
         for [reserved, dropped, dropped_bytes, captured, ..] in
-            self.loaded.account().unwrap_or_else(|_| [[0; abi::COUNTERS]; abi::COUNTER_SLOTS])
+            self.loaded.account().unwrap_or([[0; abi::COUNTERS]; abi::COUNTER_SLOTS])
         {
             counters.reserved += reserved;
             counters.dropped += dropped;

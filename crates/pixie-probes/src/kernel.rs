@@ -25,7 +25,8 @@ pub(crate) fn check() -> Result<(), ProbeError> {
     if version(&release).is_some_and(|version| version < OLDEST) {
         return Err(ProbeError::KernelTooOld { release });
     }
-    let missing = missing_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+    let missing =
+        missing_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default());
     if !missing.is_empty() {
         return Err(ProbeError::NotPermitted { missing: missing.join(" and ") });
     }

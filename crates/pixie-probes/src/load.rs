@@ -11,7 +11,8 @@ use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
 use aya::programs::kprobe::KProbeLink;
 use aya::programs::links::FdLink;
 use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSockAddr, FExit, KProbe, Program, ProgramError, ProgramFd, RawTracePoint,
+    BtfTracePoint, CgroupAttachMode, CgroupSockAddr, FExit, KProbe, Program, ProgramError,
+    ProgramFd, RawTracePoint,
 };
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use std::error::Error;
@@ -135,10 +136,7 @@ impl Loaded {
 
     /// How often the kernel did not run one of the programs.
     pub(crate) fn missed(&self) -> u64 {
-        self.programs
-            .iter()
-            .filter_map(|program| sys::recursion_misses(program.as_fd()).ok())
-            .sum()
+        self.programs.iter().filter_map(|program| sys::recursion_misses(program.as_fd()).ok()).sum()
     }
 
     /// The map of verdicts, to write.

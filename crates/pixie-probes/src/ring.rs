@@ -107,7 +107,8 @@ impl Ring {
         let word = unsafe { self.data.add(offset).cast::<AtomicU32>().as_ref() };
         let word = word.load(Ordering::Acquire);
         let length = word & !(BUSY | DISCARD);
-        (word & BUSY == 0 && u64::from(length) <= self.bytes).then_some((length, word & DISCARD != 0))
+        (word & BUSY == 0 && u64::from(length) <= self.bytes)
+            .then_some((length, word & DISCARD != 0))
     }
 
     fn advance_by(&mut self, length: u32) {

@@ -66,9 +66,8 @@ fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_long> 
     let size = size_of::<T>();
     // SAFETY: the attributes are a live, exclusive, plain struct of the size that is passed. What
     // its addresses refer to is vouched for by the callers, each of which is in this file.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size)
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 

@@ -14,4 +14,11 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+/* Keeps the layouts of events in the object's BTF, where a test compares them with src/abi.rs. */
+union any_event {
+	struct event event;
+	struct datagram_event datagram;
+	struct open_unix_event open;
+} *layouts = NULL;
+
 #endif
