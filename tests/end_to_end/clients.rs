@@ -19,14 +19,14 @@ pub(crate) struct Curl {
     pub(crate) sent: u64,
     /// Bytes of the response's head.
     pub(crate) head: u64,
-    /// From just before the request to the response's last byte.
+    /// From the connection's opening to the response's last byte.
     pub(crate) took: Duration,
 }
 
 /// Transfers one URL into a file, with these arguments beside.
 pub(crate) fn curl(url: &str, into: &Path, arguments: &[&str]) -> Result<Curl, Skip> {
     const FACTS: &str = "%{local_port} %{http_code} %{size_download} %{size_request} \
-                         %{size_upload} %{size_header} %{time_pretransfer} %{time_total}";
+                         %{size_upload} %{size_header} %{time_connect} %{time_total}";
     let mut command = command("curl")?;
     command.args(["--silent", "--show-error", "--noproxy", "*", "--write-out", FACTS]);
     command.arg("--output").arg(into).args(arguments).arg(url);

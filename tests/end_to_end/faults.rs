@@ -145,7 +145,7 @@ fn after(mounts: &str) -> Result<Command, Skip> {
 }
 
 fn no_type_information(setup: &Setup) -> Outcome {
-    let hide = "mount --bind /dev/null /sys/kernel/btf/vmlinux";
+    let hide = "mount -t tmpfs none /sys/kernel/btf";
     let error = refusal(setup, &mut after(hide)?);
     check_mentions(&error, &["BTF", "CONFIG_DEBUG_INFO_BTF"]);
     Ok(())

@@ -96,13 +96,13 @@ function done()
 end
 "#;
 
-/// Lets wrk send requests, `depth` at a time, until `limit` are answered. Returns its pid and how
+/// Lets wrk send requests, `depth` at a time, until `limit` are answered; it ends only after its time. Returns its pid and how
 /// many were.
 fn wrk(server: &Server, depth: usize, limit: usize) -> Result<(u32, usize), crate::runner::Skip> {
     let mut wrk = command("wrk")?;
     let script = server.file("wrk.lua");
     fs::write(&script, WRK_SCRIPT).expect("a script");
-    wrk.args(["-t", "1", "-c", "16", "-d", "60s", "-s"]).arg(&script).arg(server.url("/"));
+    wrk.args(["-t", "1", "-c", "16", "-d", "5s", "-s"]).arg(&script).arg(server.url("/"));
     wrk.args(["--", &depth.to_string(), &limit.to_string()]);
     let (pid, said) = process::run(&mut wrk);
     let responses = said.lines().find_map(|line| line.strip_prefix("responses "));

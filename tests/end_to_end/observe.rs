@@ -187,7 +187,7 @@ impl Drop for Observed {
         }
         eprintln!("{}\n{}", self.report, self.stats);
         for record in self.records.iter().take(SHOWN) {
-            eprintln!("  {record}");
+            eprintln!("  {:.200}", record.to_string());
         }
         if let Some(more) = self.records.len().checked_sub(SHOWN) {
             eprintln!("  and {more} records more");

@@ -210,8 +210,10 @@ pub(crate) fn apache(setup: &Setup) -> Result<Server, Skip> {
         KeepAlive On
         MaxKeepAliveRequests 0
         DocumentRoot {path}/www
-        LogFormat "%P %{{remote}}p %U %>s %I %O" facts
-        LoadModule logio_module {modules}/mod_logio.so
+        <IfModule !logio_module>
+            LoadModule logio_module {modules}/mod_logio.so
+        </IfModule>
+        LogFormat "%P %{{remote}}p %U%q %>s %I %O" facts
         CustomLog {path}/access.log facts
         "#
     );

@@ -23,8 +23,9 @@ function answer(request, response) {
   const parts = request.url.split('?')[0].split('/').filter(Boolean);
   const file = path.join(folder, 'www', parts[parts.length - 1] || 'none');
   if (!fs.existsSync(file)) {
-    response.writeHead(404, { 'Content-Type': 'text/plain' });
-    return response.end('there is no such file\n');
+    const text = 'there is no such file\n';
+    response.writeHead(404, { 'Content-Type': 'text/plain', 'Content-Length': text.length });
+    return response.end(text);
   }
   const bytes = fs.readFileSync(file);
   if (parts[0] === 'chunked') {
