@@ -12,7 +12,7 @@ use output::Output;
 use pixie::event::EventSource as _;
 use pixie::protocols::stream::StreamLimits;
 use pixie::sinks::{JsonLines, try_each};
-use pixie::{Record, Replay};
+use pixie::{ConnectionLimits, Record, Replay};
 use pixie_capture_file::CaptureFile;
 use std::error::Error;
 use std::io::{self, BufWriter, Write as _};
@@ -67,7 +67,9 @@ fn pipeline(arguments: &Arguments) -> Replay {
     // A retransmission can take seconds, and what will never come is told by the capture.
     let stream_limits =
         StreamLimits { held_bytes: 1 << 20, held_segments: 1024, held_for: Duration::MAX };
-    let replay = Replay::new().stream_limits(stream_limits);
+    // The capture says when connections end.
+    let connection_limits = ConnectionLimits::default().with_idle(Duration::MAX);
+    let replay = Replay::new().stream_limits(stream_limits).connection_limits(connection_limits);
     arguments
         .decode
         .iter()

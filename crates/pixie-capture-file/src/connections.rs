@@ -97,6 +97,15 @@ impl Connections {
         self.ended.clear();
     }
 
+    /// Gives up what is known of a connection. Should more come of it, it begins anew.
+    pub(crate) fn forget(&mut self, id: ConnectionId) {
+        let of_id = |(_, connection): &(&Key, &Connection)| connection.id() == id;
+        if let Some(key) = self.table.iter().find(of_id).map(|(key, _)| *key) {
+            let forgotten = self.table.remove(&key);
+            self.waiting -= forgotten.map_or(0, |connection| connection.waiting());
+        }
+    }
+
     /// Begins a connection. False when this segment does not tell that there is one.
     fn open(&mut self, key: Key, segment: &Segment<'_>, output: &mut Output<'_>) -> bool {
         if segment.length == 0 && segment.tcp.is_some_and(|tcp| !tcp.syn) {

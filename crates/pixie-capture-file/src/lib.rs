@@ -37,11 +37,14 @@
 //! retransmission can take seconds, and what will never come is told.
 #![forbid(unsafe_code)]
 
+mod bytes;
 mod connection;
 mod connections;
 mod decode;
 mod error;
 mod fragments;
+mod ip;
+mod link;
 mod reader;
 mod sequence;
 mod stream;
@@ -150,7 +153,7 @@ impl CaptureFile {
 }
 
 /// How many packets are read before the caller may look after other things.
-const PACKETS_PER_POLL: usize = 1024;
+const PACKETS_PER_POLL: usize = 64;
 
 impl EventSource for CaptureFile {
     /// Reads on until packets tell something: returns 0 only at the end of the file, or when it
@@ -180,6 +183,10 @@ impl EventSource for CaptureFile {
 
     /// Does nothing: a file is read at leisure, there is nothing to spare.
     fn ignore(&mut self, _connection: ConnectionId) {}
+
+    fn forget(&mut self, connection: ConnectionId) {
+        self.connections.forget(connection);
+    }
 
     fn counters(&mut self) -> Counters {
         let Summary { packets_dropped, payload_bytes, payload_bytes_not_captured, .. } =

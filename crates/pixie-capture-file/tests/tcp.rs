@@ -4,7 +4,8 @@
 mod support;
 
 use pixie_capture_file::{CaptureFile, Skipped};
-use pixie_probes::event::EventSource as _;
+use pixie_core::id::ConnectionId;
+use pixie_probes::event::{Event, EventSource as _};
 use std::io::Cursor;
 use support::{Packet, Tcp, events, pcap, play};
 
@@ -198,6 +199,24 @@ fn two_answers_to_questions_that_were_lost_do_not_wait_for_each_other() {
             "close [Some(121), Some(600)]"
         ]
     );
+}
+
+#[test]
+fn a_connection_that_was_forgotten_begins_anew() {
+    // More packets than are read at once.
+    let packets = (0..200).map(|time| support::udp(time, 40_000, 53, b"query"));
+    let file = pcap(1, &packets.collect::<Vec<_>>());
+    let mut capture = CaptureFile::new(Cursor::new(file)).unwrap();
+    let (mut opened, mut closed) = (Vec::new(), Vec::new());
+    let mut note = |event: Event<'_>| match event {
+        Event::Open(open) => opened.push(open.connection.0),
+        Event::Close(close) => closed.push(close.connection.0),
+        _ => {}
+    };
+    assert!(capture.poll(false, &mut note) > 0);
+    capture.forget(ConnectionId(1));
+    capture.poll(true, &mut note);
+    assert_eq!((opened, closed), (vec![1, 2], vec![2]));
 }
 
 #[test]
