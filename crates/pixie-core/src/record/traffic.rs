@@ -71,8 +71,11 @@ impl Traffic {
 
     /// What a line for people starts with: time, process and connection.
     pub(super) fn fmt_prefix(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Process { pid, comm, .. } = &*self.process;
-        write!(formatter, "{} {pid} {comm}", self.time)?;
+        write!(formatter, "{}", self.time)?;
+        // A packet capture does not tell of processes.
+        if *self.process != Process::default() {
+            write!(formatter, " {} {}", self.process.pid, self.process.comm)?;
+        }
         let end = |end: &Option<Address>| end.as_ref().map_or("?".to_owned(), Address::to_string);
         let (local, remote) = (end(&self.connection.local), end(&self.connection.remote));
         match self.role {
