@@ -46,6 +46,10 @@ impl Connection {
     /// Takes a transfer.
     pub(super) fn data(&mut self, data: &Data<'_>, work: &mut Work) {
         self.last_used = data.time;
+        if self.holding {
+            // Both ways, before one of them goes on: what is held there belongs to what is held here.
+            self.expire(data.time, work);
+        }
         if self.conversation.transport().is_datagram() {
             self.datagram(data, work);
         } else if data.end {

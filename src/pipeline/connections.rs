@@ -80,10 +80,11 @@ impl Connections {
 
     /// Takes a transfer.
     pub(super) fn data(&mut self, data: &Data<'_>, work: &mut Work) {
-        if !self.table.contains_key(&data.connection) {
-            self.insert_unknown(data, work);
-        }
-        let Some(connection) = self.table.get_mut(&data.connection) else { return };
+        let index = match self.table.get_index_of(&data.connection) {
+            Some(index) => index,
+            None => self.insert_unknown(data, work),
+        };
+        let Some((_, connection)) = self.table.get_index_mut(index) else { return };
         let (before, held) = (connection.memory, connection.holding);
         connection.data(data, work);
         if connection.holding && !held {
@@ -144,6 +145,7 @@ impl Connections {
         self.memory = 0;
     }
 
+    /// Adds a connection, and returns its place in the table.
     fn insert(
         &mut self,
         process: Arc<Process>,
@@ -151,7 +153,7 @@ impl Connections {
         role: Option<Role>,
         time: MonotonicTime,
         work: &mut Work,
-    ) {
+    ) -> usize {
         while self.table.len() >= self.limits.count.max(1) {
             self.evict_one(time, work);
         }
@@ -164,16 +166,16 @@ impl Connections {
         }
         let connection = Box::new(Connection::new(conversation, work.stream, time));
         self.memory += connection.memory;
-        self.table.insert(known.id, connection);
         work.stats.connections.opened += 1;
+        self.table.insert_full(known.id, connection).0
     }
 
     /// Makes do with what a transfer says about a connection of which no [`Open`] told.
-    fn insert_unknown(&mut self, data: &Data<'_>, work: &mut Work) {
+    fn insert_unknown(&mut self, data: &Data<'_>, work: &mut Work) -> usize {
         let transport = if data.peer.is_some() { Transport::Udp } else { Transport::Tcp };
         let mut known = record::Connection::new(data.connection, transport);
         known.remote = data.peer.map(Address::Inet);
-        self.insert(Arc::clone(&self.unknown), known, None, data.time, work);
+        self.insert(Arc::clone(&self.unknown), known, None, data.time, work)
     }
 
     /// Forgets the least recently used connection of a sample.

@@ -120,8 +120,8 @@ impl Delivery {
     /// Lets the sinks finish with what waits for them, but not for longer than until `deadline`:
     /// a sink that is not done by then is abandoned, and what waited for it counts as dropped.
     pub(crate) fn stop(&mut self, time: MonotonicTime, deadline: Instant) {
-        self.report_drops(time);
         for outlet in &mut self.outlets {
+            outlet.report_drops_now(time);
             outlet.queue = None;
             outlet.abandoned = true;
         }
@@ -151,12 +151,13 @@ impl Outlet {
 
     /// Queues a batch of which the sink wants `wanted` records; false when there is no room.
     fn offer(&self, batch: &Batch, wanted: u64) -> bool {
-        let Some(queue) = &self.queue else { return false };
         // An empty queue takes a batch of any size, or one larger than the queue would never pass.
-        let queued = self.account.queued.load(Relaxed);
-        if queued > 0 && queued + wanted > self.capacity {
-            return false;
-        }
+        let queued = self.queued();
+        (queued == 0 || queued + wanted <= self.capacity) && self.push(batch, wanted)
+    }
+
+    fn push(&self, batch: &Batch, wanted: u64) -> bool {
+        let Some(queue) = &self.queue else { return false };
         self.account.queued.fetch_add(wanted, Relaxed);
         let taken = queue.try_send(Arc::clone(batch)).is_ok();
         if !taken {
@@ -165,14 +166,26 @@ impl Outlet {
         taken
     }
 
+    /// Tells the sink what it missed, once it has caught up by half: each time that one record
+    /// fits in would be a flood of its own.
     fn report_drops(&mut self, time: MonotonicTime) {
+        if self.queued() <= self.capacity / 2 {
+            self.report_drops_now(time);
+        }
+    }
+
+    fn report_drops_now(&mut self, time: MonotonicTime) {
         if self.unreported == 0 || !self.interest.wants(RecordKind::Lost) {
             return;
         }
         let lost = Lost::new(time, Stage::Sink, Cause::QueueFull, self.unreported, 0);
-        if self.offer(&Arc::from([Record::from(lost)]), 1) {
+        if self.push(&Arc::from([Record::from(lost)]), 1) {
             self.unreported = 0;
         }
+    }
+
+    fn queued(&self) -> u64 {
+        self.account.queued.load(Relaxed)
     }
 
     fn stats(&self) -> SinkStats {
@@ -184,7 +197,7 @@ impl Outlet {
         stats.dropped_panicked = account.panicked.load(Relaxed);
         stats.last_error = account.last_error().clone();
         if self.abandoned {
-            stats.dropped_failed += account.queued.load(Relaxed);
+            stats.dropped_failed += self.queued();
             stats.last_error = Some("it did not finish in time, and was abandoned".to_owned());
         }
         stats
@@ -275,5 +288,148 @@ impl SinkThread {
                 *account.last_error() = Some("it panicked, and was retired".to_owned());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pixie_core::record::{Custom, Traffic};
+    use pixie_core::sinks::{Memory, MemoryHandle};
+    use std::time::Duration;
+
+    const NOW: MonotonicTime = MonotonicTime(7);
+
+    fn records(count: usize) -> Vec<Record> {
+        (0..count).map(|_| Custom::new(Traffic::default(), "test").into()).collect()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    fn memory() -> (Box<dyn Sink>, MemoryHandle) {
+        let (sink, handle) = Memory::new(usize::MAX);
+        (Box::new(sink), handle)
+    }
+
+    fn stats(delivery: &Delivery) -> Stats {
+        let mut stats = Stats::default();
+        delivery.account(&mut stats);
+        stats
+    }
+
+    /// Passes each call on once it is let through. Tells of each flush.
+    struct Gate {
+        inner: Box<dyn Sink>,
+        open: Receiver<()>,
+        flushes: Sender<()>,
+    }
+
+    impl Sink for Gate {
+        fn emit(&mut self, records: &[Record]) -> Result<(), SinkError> {
+            // An error means that the gate is open for good.
+            let _ = self.open.recv();
+            self.inner.emit(records)
+        }
+
+        fn flush(&mut self) -> Result<(), SinkError> {
+            self.flushes.send(()).map_err(SinkError::new)
+        }
+    }
+
+    fn gate(inner: Box<dyn Sink>) -> (Box<dyn Sink>, Sender<()>, Receiver<()>) {
+        let ((opener, open), (flushes, flushed)) = (bounded(100), bounded(100));
+        (Box::new(Gate { inner, open, flushes }), opener, flushed)
+    }
+
+    #[test]
+    fn a_slow_sink_drops_is_told_of_it_and_harms_nobody() {
+        let ((slow, of_slow), (quick, of_quick)) = (memory(), memory());
+        let (slow, opener, _flushed) = gate(slow);
+        let mut delivery = Delivery::start(vec![slow, quick], 10).unwrap();
+        for round in 1..=5 {
+            delivery.send(NOW, &mut records(4));
+            // The quick one is given time, the slow one is not let through.
+            while of_quick.len() < 4 * round {
+                thread::yield_now();
+            }
+        }
+        let before = stats(&delivery);
+        assert_eq!(before.sinks[0].dropped_queue_full, 12, "two batches of five fit in");
+        drop(opener);
+        while of_slow.len() < 8 {
+            thread::yield_now();
+        }
+        delivery.report_drops(NOW);
+        delivery.stop(NOW, soon());
+        let lost: Vec<_> = of_slow.take().into_iter().skip(8).collect();
+        assert_eq!(lost, [Lost::new(NOW, Stage::Sink, Cause::QueueFull, 12, 0).into()]);
+        let stats = stats(&delivery);
+        assert_eq!((stats.sinks[0].emitted, stats.sinks[0].dropped_queue_full), (9, 12));
+        assert_eq!((stats.sinks[1].emitted, of_quick.len()), (20, 20));
+        assert_eq!(stats.lost_at(Stage::Sink), 12);
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_queue_passes_when_the_queue_is_empty() {
+        let (sink, kept) = memory();
+        let mut delivery = Delivery::start(vec![sink], 1).unwrap();
+        delivery.send(NOW, &mut records(100));
+        delivery.stop(NOW, soon());
+        assert_eq!(kept.len(), 100);
+    }
+
+    #[test]
+    fn a_sink_that_panics_is_retired_and_the_others_go_on() {
+        let (sound, kept) = memory();
+        let mut calls = 0;
+        let panicking = pixie_core::sinks::each(move |_: &Record| {
+            calls += 1;
+            assert!(calls < 5, "a fault of the sink");
+        });
+        let mut delivery = Delivery::start(vec![Box::new(panicking), sound], 1000).unwrap();
+        for _ in 0..10 {
+            delivery.send(NOW, &mut records(2));
+        }
+        delivery.stop(NOW, soon());
+        let stats = stats(&delivery);
+        // The third batch of two is the one in which it panics.
+        assert_eq!((stats.sinks[0].emitted, stats.sinks[0].dropped_panicked), (4, 16));
+        assert!(stats.sinks[0].last_error.as_ref().unwrap().contains("panicked"));
+        assert_eq!((stats.sinks[1].emitted, kept.len()), (20, 20));
+    }
+
+    #[test]
+    fn a_sink_that_hangs_is_abandoned_in_time() {
+        let ((inner, _), (sound, kept)) = (memory(), memory());
+        let (hanging, _opener, _flushed) = gate(inner);
+        let mut delivery = Delivery::start(vec![hanging, sound], 1000).unwrap();
+        delivery.send(NOW, &mut records(3));
+        let began = Instant::now();
+        delivery.stop(NOW, began + Duration::from_millis(200));
+        assert!(began.elapsed() < Duration::from_secs(5));
+        let stats = stats(&delivery);
+        assert_eq!((stats.sinks[0].emitted, stats.sinks[0].dropped_failed), (0, 3));
+        assert!(stats.sinks[0].last_error.as_ref().unwrap().contains("abandoned"));
+        assert_eq!((stats.sinks[1].emitted, kept.len()), (3, 3));
+        assert_eq!(stats.sinks[1].last_error, None);
+    }
+
+    #[test]
+    fn a_sink_is_flushed_when_its_queue_is_empty() {
+        let (inner, _) = memory();
+        let (sink, opener, flushed) = gate(inner);
+        let mut delivery = Delivery::start(vec![sink], 1000).unwrap();
+        delivery.send(NOW, &mut records(1));
+        delivery.send(NOW, &mut records(1));
+        opener.send(()).unwrap();
+        assert!(flushed.recv_timeout(Duration::from_millis(50)).is_err(), "one more waits");
+        opener.send(()).unwrap();
+        flushed.recv_deadline(soon()).expect("flushed when there is nothing more");
+        drop(opener);
+        delivery.send(NOW, &mut records(1));
+        delivery.stop(NOW, soon());
+        flushed.try_recv().expect("flushed at the end");
     }
 }

@@ -110,3 +110,92 @@ impl Worker {
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::Options;
+    use crossbeam_channel::bounded;
+    use pixie_core::id::{ConnectionId, Direction};
+    use pixie_core::sinks::Memory;
+    use pixie_core::time::MonotonicTime;
+    use pixie_core::{Interest, Record};
+    use pixie_probes::event::{Counters, Data, Event};
+    use std::thread;
+
+    const EXCHANGE: [(Direction, &[u8]); 2] = [
+        (Direction::Sent, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"),
+        (Direction::Received, b"HTTP/1.1 204 No Content\r\n\r\n"),
+    ];
+
+    /// Tells of an exchange in each poll, and of one more once it is detached.
+    #[derive(Default)]
+    struct Steady {
+        exchanges: u64,
+        limit: u64,
+        detached: bool,
+    }
+
+    impl EventSource for Steady {
+        fn poll(&mut self, finish: bool, handler: &mut dyn FnMut(Event<'_>)) -> usize {
+            assert_eq!(finish, self.detached);
+            if self.exchanges == self.limit + u64::from(self.detached) {
+                return 0;
+            }
+            self.exchanges += 1;
+            for (direction, bytes) in EXCHANGE {
+                // Each on a connection of its own.
+                let id = ConnectionId(self.exchanges);
+                let time = MonotonicTime(monotonic_now().0);
+                handler(Event::Data(Data::new(id, time, direction, 0, bytes)));
+            }
+            2
+        }
+
+        fn ignore(&mut self, _: ConnectionId) {}
+
+        fn counters(&mut self) -> Counters {
+            let mut counters = Counters::default();
+            counters.seen = self.exchanges * 2;
+            counters.reserved = counters.seen;
+            counters
+        }
+
+        fn detach(&mut self) {
+            self.detached = true;
+        }
+    }
+
+    #[test]
+    fn a_session_drains_its_source_and_closes_the_account() {
+        let (sink, kept) = Memory::new(1000);
+        let (stop, stopped) = bounded(0);
+        let stats = Arc::new(Mutex::new(Stats::default()));
+        let worker = Worker {
+            source: Box::new(Steady { limit: 20, ..Steady::default() }),
+            pipeline: Pipeline::new(&Options::default(), Interest::all(), true).unwrap(),
+            delivery: Delivery::start(vec![Box::new(sink)], 1000).unwrap(),
+            poll_interval: Duration::from_millis(1),
+            stop: stopped,
+            stop_timeout: Duration::from_secs(10),
+            stats: Arc::clone(&stats),
+        };
+        let before = WallTime::now();
+        let thread = thread::spawn(move || worker.run());
+        while kept.len() < 20 {
+            thread::yield_now();
+        }
+        drop(stop);
+        thread.join().unwrap();
+
+        let stats = stats.lock().unwrap().clone();
+        assert_eq!((stats.parser.records, stats.sinks[0].emitted), (21, 21));
+        assert_eq!((stats.capture.events_seen, stats.connections.opened), (42, 21));
+        assert_eq!((stats.connections.open, stats.lost), (0, vec![]));
+        let second = Duration::from_secs(1).as_nanos() as u64;
+        for record in kept.take() {
+            let time = Record::traffic(&record).unwrap().time;
+            assert!(time.0 + second > before.0 && time < WallTime::now(), "{record}");
+        }
+    }
+}

@@ -104,6 +104,7 @@ fn the_same_events_make_the_same_records() {
             wire.exchange(id, "/a");
             wire.lose(id, Direction::Sent, 5);
             wire.send(id, Direction::Received, get("/open").as_bytes());
+            wire.close(id);
         }
         wire.play().records
     };

@@ -14,11 +14,13 @@ fn ping(wire: &mut Wire, id: u64, text: &str) {
 }
 
 fn custom(records: &[Record]) -> Vec<&Custom> {
-    let custom = |record| match record {
-        Record::Custom(custom) => Some(&**custom),
-        _ => None,
-    };
-    records.iter().filter_map(custom).collect()
+    let mut found = Vec::new();
+    for record in records {
+        if let Record::Custom(custom) = record {
+            found.push(&**custom);
+        }
+    }
+    found
 }
 
 #[test]
