@@ -57,7 +57,7 @@ impl Tracer {
             capture: CaptureOptions::default(),
             options: Options::default(),
             sinks: Vec::new(),
-            queue_records: 16 << 10,
+            queue_records: 8 << 10,
             poll_interval: Duration::from_millis(3),
             stop_timeout: Duration::from_secs(5),
         }
@@ -192,7 +192,8 @@ impl Tracer {
     }
 
     /// The most records that wait before a sink that is slower than the traffic; what comes then
-    /// is dropped, counted and reported. Default 16,384.
+    /// is dropped, counted and reported. Default 8,192, which is some 20 MB of records with small
+    /// bodies.
     pub fn queue_records(mut self, records: usize) -> Self {
         self.queue_records = records.max(1);
         self

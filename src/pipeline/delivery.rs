@@ -253,9 +253,7 @@ impl SinkThread {
             }
             unflushed = true;
         }
-        if unflushed {
-            self.guarded(0, || sink.flush());
-        }
+        self.guarded(0, || sink.flush());
         // What is dropped here may be a sink that has panicked before.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(sink)));
     }
