@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 
 /// Programs that are traced. Node is left out: it alone would be half of the image, and starts in
 /// minutes there.
-const PROGRAMS: &[&str] = &["nginx", "apache2", "python3", "curl", "wget", "wrk", "bpftool"];
+const PROGRAMS: &[&str] = &[
+    "nginx", "apache2", "python3", "curl", "wget", "wrk", "ab", "zstd", "bpftool", "setpriv",
+    "prlimit", "unshare",
+];
 
 /// Where the programs of our own are in the machine.
 pub(crate) const OURS: &str = "/usr/lib/pixie-test-programs";
