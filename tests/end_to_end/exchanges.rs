@@ -6,6 +6,7 @@ use crate::process;
 use crate::programs::command;
 use crate::runner::{Outcome, Setup, Skip, tests};
 use crate::servers::{Server, apache, nginx, node, python, text};
+use pixie::Text;
 use pixie::record::HttpVersion;
 use std::fs;
 
@@ -58,6 +59,10 @@ fn with_curl(setup: &Setup, server: &Server, software: &str) -> Outcome {
     assert_eq!(response.reason, "OK");
     starts_with(&response.body, &text(1000));
     assert_eq!(pair.client.traffic.process.comm, "curl");
+    // A short-lived client may be gone before it can be looked up; the server is there.
+    let process = &pair.server.traffic.process;
+    let link = fs::read_link(format!("/proc/{}/exe", process.pid)).unwrap();
+    assert_eq!(process.exe.as_ref().map(Text::to_string), link.to_str().map(str::to_owned));
     let (latency, took) = (pair.client.latency(), first.took);
     assert!(latency <= took, "a latency of {latency:?} where curl took {took:?}");
 

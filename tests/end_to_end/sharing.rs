@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 tests! {
     core: a_descriptor_is_used_again, descriptors_are_duplicated, a_child_goes_on, children_serve,
-        a_connection_is_passed_to_a_worker, threads_share_a_connection;
+        a_connection_is_passed_to_a_worker, threads_share_a_connection, many_processes_wait;
 }
 
 const BODY: u64 = 100;
@@ -86,6 +86,18 @@ fn threads_share_a_connection(setup: &Setup) -> Outcome {
     // A response that answers another request would show in the path that it repeats.
     for http in observed.http() {
         assert_eq!(http.answered().headers.get("x-path"), Some(http.path().as_bytes()));
+    }
+    Ok(())
+}
+
+/// What is seen at the end of a call must not depend on how many others are waiting in theirs.
+fn many_processes_wait(setup: &Setup) -> Outcome {
+    let (observed, facts) = share(setup, "waiting", 100)?;
+    let workers: Vec<u32> = facts.all("worker");
+    for number in 0..100 {
+        let pair = observed.pair(&format!("/waiting/{number}"));
+        pair.request("GET", 0).response(200, BODY);
+        assert!(workers.contains(&pair.server.traffic.process.pid.0), "one of the workers");
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 /* One socket known by many descriptors, processes and threads, and one descriptor that is many
  * sockets after another.
  *
- * sharing reuse|dup|fork|prefork|pass|threads PORT */
+ * sharing reuse|dup|fork|prefork|pass|threads|waiting PORT */
 #include "peer.h"
 #include <pthread.h>
 
@@ -180,6 +180,41 @@ static void run_pass(void)
 	finish(server);
 }
 
+enum { WAITING = 100 };
+
+/* A server that has each connection served by a child of its own, all of them at once. */
+static void serve_side_by_side(void *argument)
+{
+	pid_t children[WAITING];
+	(void)argument;
+	for (int i = 0; i < WAITING; i++) {
+		struct stream *stream = stream_new(tcp_accept(listener));
+		children[i] = start("worker", serve_stream, stream);
+		CHECK(close(stream->fd));
+		free(stream);
+	}
+	for (int i = 0; i < WAITING; i++)
+		finish(children[i]);
+}
+
+/* Many processes that wait in a call while a few exchange. */
+static void run_waiting(void)
+{
+	struct stream *streams[WAITING];
+	char path[64];
+	pid_t server = start("server", serve_side_by_side, NULL);
+	for (int i = 0; i < WAITING; i++)
+		streams[i] = stream_new(tcp_connect(port));
+	/* The last one answers only once all the others wait, or are about to. */
+	for (int i = WAITING - 1; i >= 0; i--) {
+		snprintf(path, sizeof(path), "/waiting/%d", i);
+		ask(streams[i], path);
+	}
+	for (int i = 0; i < WAITING; i++)
+		CHECK(close(streams[i]->fd));
+	finish(server);
+}
+
 enum { THREADED_REQUESTS = 50 };
 
 static void *write_requests(void *argument)
@@ -226,6 +261,7 @@ int main(int count, char **values)
 	} scenarios[] = {
 		{ "reuse", run_reuse },	    { "dup", run_dup },	  { "fork", run_fork },
 		{ "prefork", run_prefork }, { "pass", run_pass }, { "threads", run_threads },
+		{ "waiting", run_waiting },
 	};
 	if (count != 3)
 		return 2;

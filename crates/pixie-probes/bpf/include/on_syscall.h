@@ -3,7 +3,8 @@
 #ifndef PIXIE_ON_SYSCALL_H
 #define PIXIE_ON_SYSCALL_H
 
-/* As many messages of one call are told of (the kernel allows 1024); the rest counts as dropped. */
+/* As many messages of one call are told of (the kernel allows 1024); the rest counts as dropped, and
+ * on a stream the next call finds the place again. */
 #define MESSAGES 128
 
 static __always_inline __u32 flags_of(struct call *call)
@@ -19,33 +20,56 @@ static __always_inline __u32 flags_of(struct call *call)
 	}
 }
 
+static __always_inline __u32 length_of_message(__u64 address)
+{
+	__u32 length = 0;
+
+	bpf_probe_read_user(&length, sizeof(length),
+			    (void *)(address + sizeof(struct user_message)));
+	return length;
+}
+
 /*
- * One message of many. A global function, so that the verifier looks at it once and not once for
- * every message; that allows it numbers only as arguments.
+ * One message of many; returns its length. A global function, so that the verifier looks at it once
+ * and not once for every message; that allows it numbers only as arguments.
  */
-__noinline int message_transferred(__u64 sk, __u64 inode, __u32 direction, __u64 address)
+__noinline int message_transferred(__u64 sk, __u64 inode, __u32 direction, __u64 address,
+				   __u64 behind)
 {
 	struct payload payload = { .kind = PAYLOAD_MESSAGE, .address = address };
 	struct state *state = make_state((struct sock *)sk, inode);
-	__u32 length = 0;
+	__u32 length = length_of_message(address);
 
-	if (!state)
-		return 0;
-	bpf_probe_read_user(&length, sizeof(length),
-			    (void *)(address + sizeof(struct user_message)));
-	transferred(1, (struct sock *)sk, state, direction, length, &payload);
-	return 0;
+	payload.behind = behind - length;
+	if (state)
+		transferred(1, (struct sock *)sk, state, direction, length, &payload);
+	return length;
+}
+
+/* The bytes of all messages together. */
+__noinline __u64 length_of_messages(__u64 address, __u32 messages)
+{
+	__u64 length = 0;
+
+	for (int index = 0; index < MESSAGES; index++) {
+		if (index >= messages)
+			break;
+		length += length_of_message(address);
+		address += sizeof(struct user_message_vector);
+	}
+	return length;
 }
 
 static __always_inline void on_messages(struct sock *sk, __u64 inode, __u32 direction,
 					struct call *call, __u32 messages)
 {
 	__u64 address = call->arguments[1];
+	__u64 left = length_of_messages(address, messages);
 
 	for (int index = 0; index < MESSAGES; index++) {
 		if (index >= messages)
 			return;
-		message_transferred((__u64)sk, inode, direction, address);
+		left -= message_transferred((__u64)sk, inode, direction, address, left);
 		address += sizeof(struct user_message_vector);
 	}
 	count_dropped(messages - MESSAGES, 0);

@@ -40,6 +40,7 @@ struct payload {
 	__u64 address;
 	__u64 count; /* bytes of a buffer, elements of a vector */
 	__u64 name;  /* where the peer's address is, in user space */
+	__u64 behind; /* bytes that the same call transferred after these */
 };
 
 /* Always read by the field: what a program may load directly it may also probe. */

@@ -177,7 +177,7 @@ static __always_inline __u32 received_position(struct sock *sk, struct tcp_sock 
  * no state of ours, tells of transfers that were missed, and works for connections older than we.
  */
 static __always_inline __u32 position_of(struct sock *sk, struct state *state, __u32 direction,
-					 __u32 length)
+					 __u32 length, __u32 behind)
 {
 	struct tcp_sock *tcp = NULL;
 	__u32 position = state->position[direction & 1];
@@ -187,7 +187,7 @@ static __always_inline __u32 position_of(struct sock *sk, struct state *state, _
 	/* With kTLS on it, the sequence is that of the ciphertext: go on counting. */
 	if (tcp && !READ(tcp, inet_conn.icsk_ulp_ops)) {
 		position = direction == SENT ? READ(tcp, write_seq) : received_position(sk, tcp);
-		position -= length;
+		position -= length + behind;
 	}
 	state->position[direction & 1] = position + length;
 	state->flags |= direction == SENT ? STATE_SENT : STATE_RECEIVED;
@@ -267,7 +267,7 @@ static __always_inline void transferred(__u32 slot, struct sock *sk, struct stat
 	}
 	if (state->pid != pid)
 		announce(sk, state, pid, transfer->time);
-	transfer->position = position_of(sk, state, direction, length);
+	transfer->position = position_of(sk, state, direction, length, payload->behind);
 	if (state->flags & STATE_EXCLUDED)
 		return;
 	transfer->connection = state->connection;
