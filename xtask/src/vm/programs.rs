@@ -24,7 +24,7 @@ impl Tests {
     /// Builds it.
     pub(crate) fn build() -> Result<Self> {
         let messages = output(
-            cargo(&["test", "--no-run", "--message-format=json"])
+            cargo(&["test", "--release", "--no-run", "--message-format=json"])
                 .args(["--package=pixie", "--test=end_to_end"]),
         )?;
         let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
