@@ -75,6 +75,7 @@ fn checks(steps: &mut Steps) {
     });
     steps.step("eBPF objects", bpf::check);
     steps.step("dependencies", dependencies);
+    steps.step("advisories", advisories);
     steps.step("packaging", packaging);
 }
 
@@ -124,12 +125,31 @@ fn fuzz_targets(steps: &mut Steps, seconds: u64) {
     }
 }
 
-/// Licences, advisories, bans and sources of what we depend on.
+/// Licences, bans and sources of what we depend on.
 fn dependencies() -> Outcome {
-    if output(&mut cargo(&["deny", "--version"])).is_err() {
-        return skip("cargo-deny is not installed: cargo install --locked cargo-deny");
+    if !has_deny() {
+        return skip(NO_DENY);
     }
-    done(run(&mut cargo(&["deny", "--all-features", "check"])))
+    done(run(&mut cargo(&["deny", "--all-features", "check", "bans", "licenses", "sources"])))
+}
+
+/// Known faults of what we depend on.
+fn advisories() -> Outcome {
+    if !has_deny() {
+        return skip(NO_DENY);
+    }
+    match output(&mut cargo(&["deny", "--all-features", "check", "advisories"])) {
+        Err(error) if error.to_string().contains("failed to fetch advisory database") => {
+            skip("the database of advisories, on GitHub, cannot be reached from here")
+        }
+        result => done(result.map(drop)),
+    }
+}
+
+const NO_DENY: &str = "cargo-deny is not installed: cargo install --locked cargo-deny";
+
+fn has_deny() -> bool {
+    output(&mut cargo(&["deny", "--version"])).is_ok()
 }
 
 /// Every crate as it would be published.
