@@ -53,7 +53,10 @@ impl Capture {
             action: "reading the kernel's type information",
             source: error.into(),
         })?;
-        let (backend, mut loaded, notes) = climb(options, &btf)?;
+        let running = running(&options.filter.exclude_executables);
+        let mut options = options.clone();
+        options.filter.exclude_pids.extend(&running);
+        let (backend, mut loaded, notes) = climb(&options, &btf)?;
         let report = Report {
             kernel: release,
             backend,
@@ -68,7 +71,7 @@ impl Capture {
             verdicts,
             report,
             merge: Merge::default(),
-            excluded: Excluded::new(&options.filter.exclude_executables),
+            excluded: Excluded::new(&options.filter.exclude_executables, running),
         })
     }
 
@@ -222,8 +225,26 @@ fn earliest(heads: &[u64], until: u64) -> Option<(usize, u64)> {
     Some((first, second.min(until).min(u64::MAX - 1)))
 }
 
-/// Processes that are passed over because of what they run. Their first transfer is seen here, and
-/// dropped; from then on the kernel drops them itself.
+/// The processes that run one of these executables.
+fn running(executables: &[PathBuf]) -> HashSet<Pid> {
+    if executables.is_empty() {
+        return HashSet::new();
+    }
+    let Ok(processes) = std::fs::read_dir("/proc") else { return HashSet::new() };
+    processes
+        .filter_map(|process| process.ok()?.file_name().to_str()?.parse().ok().map(Pid))
+        .filter(|pid| runs(*pid, executables))
+        .collect()
+}
+
+/// Whether a process runs one of these executables. Not known of one that has ended.
+fn runs(pid: Pid, executables: &[PathBuf]) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|path| executables.contains(&path))
+}
+
+/// Processes that are passed over because of what they run. The kernel drops those that run when
+/// the capture starts. The first transfer of others is seen here, and dropped; from then on the
+/// kernel drops them itself.
 struct Excluded {
     executables: Vec<PathBuf>,
     connections: HashSet<ConnectionId>,
@@ -233,11 +254,11 @@ struct Excluded {
 }
 
 impl Excluded {
-    fn new(executables: &[PathBuf]) -> Self {
+    fn new(executables: &[PathBuf], pids: HashSet<Pid>) -> Self {
         Self {
             executables: executables.to_vec(),
             connections: HashSet::new(),
-            pids: HashSet::new(),
+            pids,
             newly_excluded: Vec::new(),
             ended: Vec::new(),
         }
@@ -259,8 +280,7 @@ impl Excluded {
 
     /// True when the process that opened it is excluded.
     fn open(&mut self, open: &Open) -> bool {
-        let executable = std::fs::read_link(format!("/proc/{}/exe", open.pid));
-        let excluded = executable.is_ok_and(|path| self.executables.contains(&path));
+        let excluded = runs(open.pid, &self.executables);
         if excluded {
             self.connections.insert(open.connection);
             if self.pids.insert(open.pid) {

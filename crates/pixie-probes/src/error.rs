@@ -45,7 +45,7 @@ pub enum ProbeError {
     )]
     MemoryLockLimit(#[source] io::Error),
     /// The ring buffers could not be made.
-    #[error("ring buffers of {bytes} bytes could not be made; try a smaller size")]
+    #[error("ring buffers of {bytes} bytes could not be made ({source}); try a smaller size")]
     Ring {
         /// The size of each.
         bytes: u32,
@@ -53,7 +53,7 @@ pub enum ProbeError {
         source: io::Error,
     },
     /// The backend that was asked for does not work on this kernel.
-    #[error("the {backend} backend does not work on this kernel; try `auto`")]
+    #[error("the {backend} backend does not work on this kernel: {}; try `auto`", chain(&**.source))]
     Backend {
         /// The backend.
         backend: Backend,
@@ -67,7 +67,7 @@ pub enum ProbeError {
         refused: Vec<(Backend, String)>,
     },
     /// The kernel refused something that it should allow.
-    #[error("{action} failed")]
+    #[error("{action} failed: {}", chain(&**.source))]
     Kernel {
         /// What was tried.
         action: &'static str,
@@ -97,7 +97,8 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     match lines.as_slice() {
         [] => String::new(),
-        [only] => (*only).to_owned(),
+        // aya announces a log that there may not be.
+        [only] => only.trim_end().trim_end_matches(". Verifier output:").to_owned(),
         [first, .., last] => format!("{first} … {last}"),
     }
 }

@@ -81,7 +81,8 @@ pub struct Filter {
     pub exclude_pids: Vec<Pid>,
     /// Not processes in exactly these cgroups.
     pub exclude_cgroups: Vec<CgroupId>,
-    /// Not processes that run one of these executables (their paths as the process sees them).
+    /// Not processes that run one of these executables (their paths as the process sees them). One
+    /// that starts later and ends within milliseconds may be seen all the same.
     pub exclude_executables: Vec<PathBuf>,
 }
 
