@@ -20,6 +20,7 @@ What to show:
 
 How:
       --json            one JSON object a line
+      --quiet           show no records: only the report and the account
       --for SECONDS     end after that time; otherwise by Ctrl-C
       --stats           show the account each second, on stderr
       --backend NAME    auto, socket, fentry, kprobe or sysexit [default: auto]
@@ -40,9 +41,17 @@ pub(crate) enum Command {
     Trace(Box<Arguments>),
 }
 
+/// How records are shown.
+#[derive(Clone, Copy)]
+pub(crate) enum Format {
+    Lines,
+    Json,
+    Quiet,
+}
+
 /// What is to be traced, and how it is shown.
 pub(crate) struct Arguments {
-    pub(crate) json: bool,
+    pub(crate) format: Format,
     pub(crate) show_stats: bool,
     pub(crate) duration: Option<Duration>,
     pub(crate) demo: bool,
@@ -52,10 +61,12 @@ pub(crate) struct Arguments {
 pub(crate) fn parse() -> Result<Command, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     let mut tracer = Tracer::new().kprobes();
-    let (mut json, mut show_stats, mut demo, mut duration) = (false, false, false, None);
+    let (mut show_stats, mut demo, mut duration) = (false, false, None);
+    let mut format = Format::Lines;
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("json") => json = true,
+            Long("json") => format = Format::Json,
+            Long("quiet") => format = Format::Quiet,
             Long("stats") => show_stats = true,
             Long("demo") => demo = true,
             Long("for") => duration = Some(parser.value()?.parse_with(seconds)?),
@@ -69,7 +80,7 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Trace(Box::new(Arguments { json, show_stats, duration, demo, tracer })))
+    Ok(Command::Trace(Box::new(Arguments { format, show_stats, duration, demo, tracer })))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -8,9 +8,9 @@ mod arguments;
 mod demo;
 mod output;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, Format};
 use output::{Lines, Output};
-use pixie::sinks::JsonLines;
+use pixie::sinks::{self, JsonLines};
 use pixie::{Session, Tracer};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -49,8 +49,8 @@ fn main() -> ExitCode {
 
 fn trace(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let (notify, notices) = mpsc::channel();
-    let Arguments { json, show_stats, duration, demo, tracer } = arguments;
-    let session = with_output(tracer, json, notify.clone()).start()?;
+    let Arguments { format, show_stats, duration, demo, tracer } = arguments;
+    let session = with_output(tracer, format, notify.clone()).start()?;
     // From here on, a signal ends the session in an orderly way.
     watch_signals(notify)?;
     let demo = demo.then(demo::Demo::start).transpose()?;
@@ -66,11 +66,12 @@ fn trace(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 }
 
 /// Sends the records to stdout.
-fn with_output(tracer: Tracer, json: bool, notify: Sender<Notice>) -> Tracer {
+fn with_output(tracer: Tracer, format: Format, notify: Sender<Notice>) -> Tracer {
     let output = Output::new(notify);
-    match json {
-        true => tracer.sink(JsonLines::new(output)),
-        false => tracer.sink(Lines::new(output)),
+    match format {
+        Format::Lines => tracer.sink(Lines::new(output)),
+        Format::Json => tracer.sink(JsonLines::new(output)),
+        Format::Quiet => tracer.sink(sinks::each(|_| {})),
     }
 }
 

@@ -40,6 +40,8 @@ const UNIX_PATH: usize = 108;
 
 /// `VERDICT_IGNORE`.
 pub(crate) const VERDICT_IGNORE: u8 = 1;
+/// `VERDICT_INTRODUCE`.
+pub(crate) const VERDICT_INTRODUCE: u8 = 2;
 
 /// `struct counters`, as an array of numbers.
 pub(crate) const COUNTERS: usize = 8;

@@ -1,6 +1,6 @@
 //! Live capture: a backend that is attached, and its rings, merged by time.
 
-use crate::abi::{self, VERDICT_IGNORE};
+use crate::abi::{self, VERDICT_IGNORE, VERDICT_INTRODUCE};
 use crate::error::{ProbeError, chain};
 use crate::event::{Counters, Event, EventSource, Open};
 use crate::kernel;
@@ -148,6 +148,15 @@ impl EventSource for Capture {
         // The map forgets the least recently used, so it is never full; were it to fail, the
         // connection's bytes would go on coming, which is harmless.
         drop(self.verdicts.insert(connection.0, VERDICT_IGNORE, 0));
+    }
+
+    fn heed(&mut self, connection: ConnectionId) {
+        // The map may have forgotten it already.
+        drop(self.verdicts.remove(&connection.0));
+    }
+
+    fn forget(&mut self, connection: ConnectionId) {
+        drop(self.verdicts.insert(connection.0, VERDICT_INTRODUCE, 0));
     }
 
     fn counters(&mut self) -> Counters {

@@ -100,6 +100,7 @@ struct open_unix_event {
 enum verdict {
 	VERDICT_NONE = 0,
 	VERDICT_IGNORE = 1,
+	VERDICT_INTRODUCE = 2, /* it was forgotten: say anew what it is */
 };
 
 /* One a CPU (modulo their number), only ever added to. */

@@ -17,18 +17,19 @@ enum state_flag {
 	STATE_RECEIVED = 8,
 };
 
+#define EARLY_TRANSFERS 32
+
 struct state {
 	__u64 connection;  /* 0: not announced yet */
 	__u64 socket_inode; /* tells apart sockets that had the same address */
-	__u64 next_sample; /* when to tell of an ignored connection again */
+	__u64 next_look;   /* when to look for a verdict again */
 	__u32 pid;         /* the process that it was announced in */
 	__u32 position[2]; /* after the last byte that was transferred */
 	__u32 run_left;    /* bytes still to be captured of this run */
-	__u32 transfers;
+	__u8 early;        /* so many transfers more look for a verdict each */
 	__u8 run_direction;
 	__u8 transport;
 	__u8 flags;
-	__u8 _pad;
 };
 
 struct {
@@ -296,6 +297,7 @@ static __noinline void announce(struct sock *sk, struct state *state, __u32 pid,
 static __always_inline bool begin(struct state *state, struct sock *sk)
 {
 	state->transport = transport_of(sk);
+	state->early = EARLY_TRANSFERS;
 	return state->transport != 0;
 }
 

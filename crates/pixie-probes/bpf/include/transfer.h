@@ -194,26 +194,46 @@ static __always_inline __u32 position_of(struct sock *sk, struct state *state, _
 	return position;
 }
 
+/*
+ * Asks what user space thinks of this connection. At first it is asked at every transfer, since the
+ * sooner it speaks the less is told in vain; later now and then. An ignored connection is told of
+ * when it is asked about: another protocol may be spoken by then.
+ */
+static __always_inline void look_for_verdict(struct state *state, __u64 time)
+{
+	__u8 *verdict = bpf_map_lookup_elem(&verdicts, &state->connection);
+
+	state->flags &= ~STATE_IGNORED;
+	state->next_look = time + SECOND / 8;
+	if (!verdict)
+		return;
+	if (*verdict == VERDICT_IGNORE) {
+		state->flags |= STATE_IGNORED;
+		state->next_look = time + SECOND;
+	} else if (*verdict == VERDICT_INTRODUCE) {
+		/* With the next transfer. */
+		state->pid = 0;
+		bpf_map_delete_elem(&verdicts, &state->connection);
+	}
+}
+
 /* True when this connection's bytes are to be told of; sets how many of them to capture. */
 static __always_inline bool within_budget(struct state *state, struct transfer *transfer)
 {
-	__u32 transfers = state->transfers++;
 	__u32 length = transfer->left;
 
-	if (transfers < 32 || !(transfers & 63) || state->flags & STATE_IGNORED) {
-		if (state->flags & STATE_IGNORED && transfer->time < state->next_sample)
-			return false;
-
-		__u8 *verdict = bpf_map_lookup_elem(&verdicts, &state->connection);
-
-		if (verdict && *verdict == VERDICT_IGNORE) {
-			state->flags |= STATE_IGNORED;
-			state->next_sample = transfer->time + SECOND;
+	if (state->early || transfer->time >= state->next_look) {
+		if (state->early)
+			state->early--;
+		look_for_verdict(state, transfer->time);
+		if (state->flags & STATE_IGNORED) {
 			transfer->budget = RESUME_BYTES;
+			state->early = 0;
 			return true;
 		}
-		state->flags &= ~STATE_IGNORED;
 	}
+	if (state->flags & STATE_IGNORED)
+		return false;
 	if (is_datagram(state->transport)) {
 		transfer->budget = settings.message_bytes;
 		return true;
