@@ -13,7 +13,7 @@ use std::time::Duration;
 
 tests! {
     core: a_download_by_sendfile, an_upload_that_waits_to_be_asked;
-    once: chunks_and_trailers, chunks_that_are_sent, chunks_beyond_what_is_captured, nginx_gzip, node_gzip, node_deflate, node_brotli,
+    once: a_body_ends_with_the_connection, chunks_and_trailers, chunks_that_are_sent, chunks_beyond_what_is_captured, nginx_gzip, node_gzip, node_deflate, node_brotli,
         node_zstd, a_download_is_not_changed;
 }
 
@@ -75,6 +75,29 @@ fn an_upload_that_waits_to_be_asked(setup: &Setup) -> Outcome {
     for side in [pair.client, pair.server] {
         assert_eq!(side.answered().interim, [100], "interim responses");
         starts_with(&side.sent().body, &noise(SIZE));
+    }
+    Ok(())
+}
+
+/// Asked by HTTP/1.0, nginx cannot send chunks, and what it compresses has no known length.
+fn a_body_ends_with_the_connection(setup: &Setup) -> Outcome {
+    let server = nginx(setup)?;
+    let url = server.url("/gzip/page.html");
+    let file = server.file("got");
+    let arguments = ["--http1.0", "--compressed"];
+    let tracer = setup.tracer_of(server.port).body_bytes(64 << 10).message_bytes(128 << 10);
+    let (observed, curl) = setup.observe(tracer, 2, || curl(&url, &file, &arguments));
+    let curl = curl?;
+    assert_eq!(fs::read(&file).unwrap(), text(50_000), "what curl got");
+    let pair = observed.pair("/gzip/page.html");
+    pair.request("GET", 0)
+        .response(200, curl.downloaded)
+        .bytes(curl.sent, curl.head + curl.downloaded);
+    for side in [pair.client, pair.server] {
+        let response = side.answered();
+        assert_eq!(response.headers.get("content-length"), None, "a length was told");
+        assert_eq!(response.body.decoding, BodyDecoding::Decoded);
+        assert_eq!(response.body.bytes, text(50_000), "the decoded body");
     }
     Ok(())
 }

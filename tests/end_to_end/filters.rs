@@ -8,13 +8,16 @@ use crate::servers::free_port;
 use pixie::Tracer;
 use std::collections::HashSet;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 tests! {
     core: by_port, by_pid, without_a_pid;
-    once: by_cgroup, without_a_cgroup, without_an_executable, two_tracers_see_everything;
+    once: by_cgroup, without_a_cgroup, without_an_executable, two_tracers_see_everything,
+        our_own_traffic;
 }
 
 /// The program of two processes, waiting to be told to exchange two requests over one connection.
@@ -166,6 +169,31 @@ fn without_an_executable(setup: &Setup) -> Outcome {
     let wanted = HashSet::from([programs[1].client(), programs[1].server()]);
     let tracer = setup.tracer_of(programs[0].port).port(programs[1].port);
     assert_eq!(seen(setup, tracer.exclude_executable(copy), 2, programs), wanted);
+    Ok(())
+}
+
+/// An exchange of this very process with itself is captured on request alone.
+fn our_own_traffic(setup: &Setup) -> Outcome {
+    let exchange = |port: u16| {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let request = b"GET /own HTTP/1.1\r\nHost: test\r\n\r\n";
+        client.write_all(request).unwrap();
+        server.read_exact(&mut vec![0; request.len()]).unwrap();
+        let response = b"HTTP/1.1 204 No Content\r\n\r\n";
+        server.write_all(response).unwrap();
+        client.read_exact(&mut vec![0; response.len()]).unwrap();
+    };
+    let port = free_port();
+    let tracer = setup.tracer_of(port).include_self();
+    let (observed, ()) = setup.observe(tracer, 2, || exchange(port));
+    observed.pair("/own").between(std::process::id(), std::process::id()).response(204, 0);
+
+    let port = free_port();
+    let (observed, ()) = setup.observe(setup.tracer_of(port), 0, || exchange(port));
+    assert_eq!(observed.http().count(), 0, "records");
+    assert_eq!(observed.stats.stream.bytes_total, 0, "bytes");
     Ok(())
 }
 
