@@ -10,6 +10,7 @@ mod bpf;
 mod command;
 mod folder;
 mod fuzz;
+mod overhead;
 mod packages;
 mod steps;
 mod test;
@@ -25,6 +26,8 @@ cargo xtask CHORE [OPTIONS]
   vm     run the end-to-end tests on Debian's kernels, each in a virtual machine
   bpf    rebuild the eBPF objects, or check that they are what their sources give
   fuzz   run the fuzz targets
+  overhead
+         measure what tracing costs
 
 `cargo xtask CHORE --help` says more.";
 
@@ -47,6 +50,7 @@ fn run(chore: &str, arguments: &[String]) -> Result<ExitCode> {
         "vm" => vm::USAGE,
         "bpf" => bpf::USAGE,
         "fuzz" => fuzz::USAGE,
+        "overhead" => overhead::USAGE,
         "" | "help" | "-h" | "--help" => USAGE,
         _ => bail!("there is no such chore\n\n{USAGE}"),
     };
@@ -59,6 +63,7 @@ fn run(chore: &str, arguments: &[String]) -> Result<ExitCode> {
         "test" => test::main(arguments),
         "vm" => vm::main(arguments),
         "bpf" => bpf::main(arguments),
+        "overhead" => overhead::main(arguments),
         _ => fuzz::main(arguments),
     }
 }

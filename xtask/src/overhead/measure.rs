@@ -145,7 +145,11 @@ impl Bench {
         std::thread::sleep(pause);
         let after = agent.usage()?;
         let share = (after.cpu - before.cpu).as_secs_f64() / pause.as_secs_f64();
-        println!("idle: {:.2}% of a core, {:.1} MiB", share * 100.0, after.peak_kib as f64 / 1024.0);
+        println!(
+            "idle: {:.2}% of a core, {:.1} MiB",
+            share * 100.0,
+            after.peak_kib as f64 / 1024.0
+        );
         Ok(())
     }
 }

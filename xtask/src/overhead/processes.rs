@@ -20,8 +20,12 @@ pub(super) fn usage(pid: u32) -> Result<Usage> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, in parentheses, may hold anything; utime and stime are fields 14 and 15.
     let fields = stat.rsplit_once(')').context("no name in stat")?.1;
-    let ticks: u32 =
-        fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
+    let ticks: u32 = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u32>().ok())
+        .sum();
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let peak = status
         .lines()
