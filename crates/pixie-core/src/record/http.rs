@@ -289,6 +289,7 @@ impl HeadersBuilder {
 
     /// Adds the field whose name and value are at these places. What lies beyond the buffer reads
     /// as empty.
+    #[inline]
     pub fn push(&mut self, name: std::ops::Range<usize>, value: std::ops::Range<usize>) {
         let range = |range: std::ops::Range<usize>| (clamp(range.start), clamp(range.end));
         self.fields.push(FieldRange { name: range(name), value: range(value) });

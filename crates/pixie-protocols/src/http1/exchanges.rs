@@ -148,10 +148,10 @@ impl Exchanges {
         let path = Text::from_bytes(head.bytes.slice(start.second.clone()));
         let may_switch = method == "CONNECT" || head.framing.upgrade;
         let mut request = HttpRequest::new(method, path, start.version);
-        request.headers = head.headers;
+        let size = head.bytes.len();
+        request.headers = head.fields.build_in(head.bytes);
 
         let place = self.place_of_request(started);
-        let size = head.bytes.len();
         if let Some(slot) = self.slots.get_mut(place) {
             slot.http.request = Some(request);
             slot.request = Part::Open;
@@ -200,10 +200,11 @@ impl Exchanges {
         }
         let reason = reason(&head);
         let mut response = HttpResponse::new(status, reason, head.start.version);
+        response.headers = head.fields.build_in(head.bytes);
         let method = slot.http.request.as_ref().map(|request| &request.method);
         let is = |name: &str| method.is_some_and(|method| *method == name);
         let switch = match status {
-            101 => Some(fields::upgraded_to(&head.headers)),
+            101 => Some(fields::upgraded_to(&response.headers)),
             200..=299 if is("CONNECT") => Some(None),
             _ => None,
         };
@@ -212,7 +213,6 @@ impl Exchanges {
             _ if is("HEAD") => BodyLength::Known(0),
             _ => head.framing.response_body(),
         };
-        response.headers = head.headers;
         response.interim = std::mem::take(&mut slot.interim);
         slot.http.response = Some(response);
         slot.timing.response_start = Some(started);
@@ -413,6 +413,10 @@ impl Exchanges {
 
     fn emit(&mut self, mut slot: Slot) {
         self.memory = self.memory.saturating_sub(slot.memory);
+        if slot.http.request.is_none() && slot.http.response.is_none() {
+            // Interim responses alone: to what is not known, nor what came of it.
+            return;
+        }
         let role = Context::role(self.requests);
         slot.http.traffic.set_timing(Some(role), slot.timing);
         self.outputs.push_back(Output::Record(pixie_core::Record::Http(slot.http)));

@@ -92,12 +92,11 @@ impl HeadDecoder {
 
     /// What was decoded of a complete head.
     pub(super) fn finish(self, mut head: Vec<u8>) -> Head {
-        if self.fields.folded {
+        let Self { start, fields: FieldsDecoder { folded, framing, builder, .. }, .. } = self;
+        if folded {
             unfold(&mut head);
         }
-        let bytes = Bytes::from(head);
-        let headers = self.fields.builder.build_in(bytes.clone());
-        Head { start: self.start, framing: self.fields.framing, headers, bytes }
+        Head { start, framing, bytes: Bytes::from(head), fields: builder }
     }
 }
 
@@ -105,9 +104,10 @@ impl HeadDecoder {
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) start: StartLine,
-    pub(super) headers: Headers,
     pub(super) framing: Framing,
     pub(super) bytes: Bytes,
+    /// The fields, to be built in `bytes`: that last, because to share it costs something.
+    pub(super) fields: HeadersBuilder,
 }
 
 /// Decodes the lines of a header or trailer section (RFC 9112, section 5), resumably.
@@ -116,7 +116,7 @@ pub(super) struct FieldsDecoder {
     /// Offset of the first line that is not decoded yet.
     at: usize,
     /// The last field, which the next line may continue (obsolete line folding).
-    last: Option<(Range<usize>, Range<usize>)>,
+    last: Option<Field>,
     folded: bool,
     count: usize,
     builder: HeadersBuilder,
@@ -143,27 +143,36 @@ impl FieldsDecoder {
     /// Decodes on. `section` is the section so far, or the message that it is in.
     pub(super) fn advance(&mut self, section: &[u8]) -> Result<Progress, Fault> {
         loop {
-            let rest = section.get(self.at..).unwrap_or_default();
+            let at = self.at;
+            let rest = section.get(at..).unwrap_or_default();
             let Some(length) = memchr(b'\n', rest) else { return Ok(Progress::Partial) };
-            let next = self.at + length + 1;
-            let line = without_cr(section, self.at..next - 1);
-            match section.get(line.start) {
-                _ if line.is_empty() => {
-                    self.close_field(section)?;
-                    self.at = next;
-                    return Ok(Progress::Complete(next));
+            let (line, following) = rest.split_at(length);
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            self.at = at + length + 1;
+            match line.first() {
+                None => {
+                    self.close_field(section, at)?;
+                    return Ok(Progress::Complete(self.at));
                 }
                 Some(b' ' | b'\t') => {
-                    let (_, value) = self.last.as_mut().ok_or(Fault::Malformed { at: self.at })?;
-                    value.end = line.end;
+                    let field = self.last.as_mut().ok_or(Fault::Malformed { at })?;
+                    field.value.end = at + line.len();
                     self.folded = true;
                 }
-                _ => {
-                    self.close_field(section)?;
-                    self.last = Some(field(section, line)?);
+                Some(_) => {
+                    self.close_field(section, at)?;
+                    let (name, value) = field(line).ok_or(Fault::Malformed { at })?;
+                    let value_at = at + line.len() - value.len();
+                    match following.get(1) {
+                        // The next line may continue this one.
+                        None | Some(b' ' | b'\t') => {
+                            let (name, value) = (at..at + name.len(), value_at..at + line.len());
+                            self.last = Some(Field { name, value });
+                        }
+                        Some(_) => self.push((at, name), (value_at, value))?,
+                    }
                 }
             }
-            self.at = next;
         }
     }
 
@@ -175,21 +184,40 @@ impl FieldsDecoder {
         self.builder.build_in(section.into())
     }
 
-    /// The last field has ended.
-    fn close_field(&mut self, section: &[u8]) -> Result<(), Fault> {
-        let Some((name, value)) = self.last.take() else { return Ok(()) };
+    /// The last field has ended, before the line at `at`.
+    fn close_field(&mut self, section: &[u8], at: usize) -> Result<(), Fault> {
+        let Some(Field { name, value }) = self.last.take() else { return Ok(()) };
+        let slice = |range: &Range<usize>| section.get(range.clone()).unwrap_or_default();
+        self.push((name.start, slice(&name)), (value.start, slice(&value)))
+            .map_err(|_| Fault::TooMany { at })
+    }
+
+    /// Adds a field, of which the name and the value are given with their places.
+    #[inline]
+    fn push(&mut self, name: (usize, &[u8]), value: (usize, &[u8])) -> Result<(), Fault> {
+        let (name_at, name) = name;
+        let (value_at, value) = value;
         if self.count == 0 {
             self.builder = HeadersBuilder::new(Bytes::new()).with_capacity(USUAL_FIELDS);
         }
-        self.count += 1;
-        if self.count > MAX_FIELDS {
-            return Err(Fault::TooMany { at: self.at });
+        if self.count == MAX_FIELDS {
+            return Err(Fault::TooMany { at: name_at });
         }
-        let value = trim(section, value);
-        self.framing.note(slice(section, &name), slice(section, &value));
-        self.builder.push(name, value);
+        self.count += 1;
+        let trimmed = trim_start(value);
+        let value_at = value_at + value.len() - trimmed.len();
+        let value = trim_end(trimmed);
+        self.framing.note(name, value);
+        self.builder.push(name_at..name_at + name.len(), value_at..value_at + value.len());
         Ok(())
     }
+}
+
+/// Where a field's name and value are.
+#[derive(Debug)]
+struct Field {
+    name: Range<usize>,
+    value: Range<usize>,
 }
 
 /// Whether a start line may begin like this: so that what is none is noticed before a line of it has
@@ -213,11 +241,13 @@ fn request_line(head: &[u8], line: Range<usize>) -> Option<StartLine> {
     let method_end = token_end(head, line.start);
     let is_separated = head.get(method_end) == Some(&b' ') && head.get(version_at) == Some(&b' ');
     let target = method_end + 1..version_at;
-    let is_visible = |byte: &u8| *byte >= b' ' && *byte != 0x7f;
+    // Without an early end, so that many bytes are compared at once.
+    let is_visible =
+        |target: &[u8]| target.iter().fold(true, |all, &byte| all & (byte >= b' ' && byte != 0x7f));
     if method_end == line.start
         || !is_separated
         || target.is_empty()
-        || !head.get(target.clone())?.iter().all(is_visible)
+        || !is_visible(head.get(target.clone())?)
     {
         return None;
     }
@@ -252,19 +282,31 @@ fn version(text: &[u8]) -> Option<HttpVersion> {
     }
 }
 
-/// The places of name and value in a field line (RFC 9112, section 5). Whitespace before the
-/// colon, which is not allowed but occurs in responses, is let pass.
-fn field(section: &[u8], line: Range<usize>) -> Result<(Range<usize>, Range<usize>), Fault> {
-    let malformed = Fault::Malformed { at: line.start };
-    let name_end = token_end(section, line.start);
-    let mut colon = name_end;
-    while matches!(section.get(colon), Some(b' ' | b'\t')) {
-        colon += 1;
+/// Name and value of a field line (RFC 9112, section 5). Whitespace before the colon, which is not
+/// allowed but occurs in responses, is let pass.
+#[inline]
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let name_length = line.iter().position(|&byte| !is_token(byte)).filter(|&length| length > 0)?;
+    let (name, rest) = line.split_at(name_length);
+    match rest {
+        [b':', value @ ..] => Some((name, value)),
+        spaced => Some((name, trim_start(spaced).strip_prefix(b":")?)),
     }
-    if name_end == line.start || section.get(colon) != Some(&b':') {
-        return Err(malformed);
+}
+
+/// Optional whitespace around a value is not part of it; nor is what is left of a fold.
+fn trim_start(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] = bytes {
+        bytes = rest;
     }
-    Ok((line.start..name_end, colon + 1..line.end))
+    bytes
+}
+
+fn trim_end(mut bytes: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = bytes {
+        bytes = rest;
+    }
+    bytes
 }
 
 /// Where the token that starts at `start` ends (RFC 9110, section 5.6.2).
@@ -296,17 +338,6 @@ fn without_cr(bytes: &[u8], line: Range<usize>) -> Range<usize> {
         [.., b'\r'] => line.start..line.end - 1,
         _ => line,
     }
-}
-
-/// Optional whitespace around a value is not part of it.
-fn trim(bytes: &[u8], mut range: Range<usize>) -> Range<usize> {
-    while let Some(b' ' | b'\t' | b'\r' | b'\n') = slice(bytes, &range).first() {
-        range.start += 1;
-    }
-    while let Some(b' ' | b'\t' | b'\r' | b'\n') = slice(bytes, &range).last() {
-        range.end -= 1;
-    }
-    range
 }
 
 /// Replaces each obsolete line fold by spaces, as RFC 9112, section 5.2, asks of whoever passes a
