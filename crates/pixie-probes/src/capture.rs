@@ -49,10 +49,7 @@ impl Capture {
             // If that is not allowed, the limit may still be high enough: making the maps will tell.
             drop(sys::lift_memory_lock_limit());
         }
-        let btf = Btf::from_sys_fs().map_err(|error| ProbeError::Kernel {
-            action: "reading the kernel's type information",
-            source: error.into(),
-        })?;
+        let btf = kernel::types()?;
         let running = running(&options.filter.exclude_executables);
         let mut options = options.clone();
         options.filter.exclude_pids.extend(&running);

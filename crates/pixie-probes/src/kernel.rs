@@ -1,6 +1,8 @@
 //! What the kernel and our privileges allow, found out before anything is loaded.
 
 use crate::error::ProbeError;
+use crate::sys::Pages;
+use aya::{Btf, Endianness};
 use std::fs;
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -30,13 +32,25 @@ pub(crate) fn check() -> Result<(), ProbeError> {
     if !missing.is_empty() {
         return Err(ProbeError::NotPermitted { missing: missing.join(" and ") });
     }
-    if let Err(error) = fs::File::open(BTF_PATH) {
-        return Err(ProbeError::NoBtf { path: BTF_PATH, source: error.into() });
-    }
+    fs::File::open(BTF_PATH).map_err(no_btf)?;
     if is_confidential(&fs::read_to_string(LOCKDOWN_PATH).unwrap_or_default()) {
         return Err(ProbeError::LockedDown);
     }
     Ok(())
+}
+
+/// The kernel's own types.
+pub(crate) fn types() -> Result<Btf, ProbeError> {
+    let mut file = fs::File::open(BTF_PATH).map_err(no_btf)?;
+    let bytes = Pages::read(&mut file).map_err(no_btf)?;
+    Btf::parse(&bytes, Endianness::default()).map_err(|error| ProbeError::Kernel {
+        action: "reading the kernel's type information",
+        source: error.into(),
+    })
+}
+
+fn no_btf(error: std::io::Error) -> ProbeError {
+    ProbeError::NoBtf { path: BTF_PATH, source: error.into() }
 }
 
 /// Major and minor version of a release such as `6.1.0-18-cloud-amd64`.

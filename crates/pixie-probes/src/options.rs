@@ -99,8 +99,9 @@ pub struct CaptureOptions {
     /// bytes of each transfer are captured, so that the start of a message is not missed. The rest
     /// is a counted hole. Default 16 KiB; at most 1 GiB.
     pub message_bytes: u32,
-    /// The size of all ring buffers together in bytes; rounded up to a power of two a ring.
-    /// Default 8 MiB.
+    /// The size of all ring buffers together in bytes; rounded up to a power of two a ring. They
+    /// count twice in the process's resident memory, because they are mapped twice. Default 2 MiB a
+    /// CPU, but at least 4 MiB and at most 64 MiB.
     pub ring_bytes: usize,
     /// Capture the tracer's own process too. Default false.
     pub include_self: bool,
@@ -108,11 +109,12 @@ pub struct CaptureOptions {
 
 impl Default for CaptureOptions {
     fn default() -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             backend: Backend::Auto,
             filter: Filter::default(),
             message_bytes: 16 << 10,
-            ring_bytes: 8 << 20,
+            ring_bytes: (cpus * (2 << 20)).clamp(4 << 20, 64 << 20),
             include_self: false,
         }
     }
