@@ -139,7 +139,8 @@ impl Tracer {
         self
     }
 
-    /// The size of the buffers between kernel and tracer together, in bytes. Default 8 MiB.
+    /// The size of the buffers between kernel and tracer together, in bytes; see
+    /// [`CaptureOptions::ring_bytes`] for the default.
     pub fn ring_bytes(mut self, bytes: usize) -> Self {
         self.capture.ring_bytes = bytes;
         self
