@@ -1,6 +1,6 @@
 //! Debian's packages that the tests need.
 
-use crate::command::{command, installed, is_root, output, run};
+use crate::command::{cargo, command, installed, is_root, output, run};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,23 @@ const NEEDED: &[(&str, &str)] = &[
 
 /// Installs what is missing.
 pub(crate) fn install() -> Result<()> {
+    install_packages()?;
+    if !has_deny() && is_root() {
+        println!("missing: cargo-deny (judges what we depend on)");
+        // Not from a package: Debian has none. What needs it skips itself if this fails.
+        if let Err(error) = run(&mut cargo(&["install", "--locked", "--quiet", "cargo-deny"])) {
+            println!("{error:#}");
+        }
+    }
+    Ok(())
+}
+
+/// Whether cargo-deny is installed.
+pub(crate) fn has_deny() -> bool {
+    output(&mut cargo(&["deny", "--version"])).is_ok()
+}
+
+fn install_packages() -> Result<()> {
     if installed("dpkg-query").is_none() {
         let all: Vec<&str> = NEEDED.iter().map(|(package, _)| *package).collect();
         bail!("this is not Debian; install what is there called {}", all.join(" "));

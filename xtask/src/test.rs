@@ -12,7 +12,7 @@ pub(crate) const USAGE: &str = "\
 cargo xtask test [--quick] [--fuzz-seconds N]
 
 Runs every check and every test of the project. As root it installs the Debian packages that are
-missing; else it says which are. What cannot be done here is skipped, with the reason, and counted:
+missing, and cargo-deny; else it says which are. What cannot be done here is skipped, with the reason, and counted:
 the last line is the sum.
 
   --quick            without fuzzing and virtual machines
@@ -127,7 +127,7 @@ fn fuzz_targets(steps: &mut Steps, seconds: u64) {
 
 /// Licences, bans and sources of what we depend on.
 fn dependencies() -> Outcome {
-    if !has_deny() {
+    if !packages::has_deny() {
         return skip(NO_DENY);
     }
     done(run(&mut cargo(&["deny", "--all-features", "check", "bans", "licenses", "sources"])))
@@ -135,7 +135,7 @@ fn dependencies() -> Outcome {
 
 /// Known faults of what we depend on.
 fn advisories() -> Outcome {
-    if !has_deny() {
+    if !packages::has_deny() {
         return skip(NO_DENY);
     }
     match output(&mut cargo(&["deny", "--all-features", "check", "advisories"])) {
@@ -147,10 +147,6 @@ fn advisories() -> Outcome {
 }
 
 const NO_DENY: &str = "cargo-deny is not installed: cargo install --locked cargo-deny";
-
-fn has_deny() -> bool {
-    output(&mut cargo(&["deny", "--version"])).is_ok()
-}
 
 /// Every crate as it would be published.
 fn packaging() -> Outcome {

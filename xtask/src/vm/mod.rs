@@ -22,8 +22,8 @@ cargo xtask vm [--kernel VERSION]... [--program FILE] [--instructions] [--minute
 
 Boots Debian's kernels, one after the other, each in a virtual machine that runs the end-to-end
 tests as root, on loopback alone. The kernels come from the Debian mirror that apt is configured
-with, and are kept in ${XDG_CACHE_HOME:-~/.cache}/pixie. Nothing is installed, and no privileges are
-needed.
+with, and are kept in ${XDG_CACHE_HOME:-~/.cache}/pixie (remove that to get newer ones). Nothing is
+installed, and no privileges are needed.
 
   --kernel VERSION   5.10, 6.1 or 6.12 (default: all)
   --program FILE     run this program instead of the tests
