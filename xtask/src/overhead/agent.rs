@@ -1,10 +1,10 @@
 //! The tracers that are measured: our own reference agent, and a bpftrace script.
 
 use super::processes::{self, Usage};
-use crate::command::{cargo, installed, root, run};
+use crate::command::{cargo, command, installed, root, run};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -40,6 +40,28 @@ pub(super) fn binary() -> PathBuf {
 /// A tracer that runs, until it is dropped.
 pub(super) struct Agent {
     child: Child,
+    _tracefs: Option<Tracefs>,
+}
+
+/// Where bpftrace finds tracepoints. Mounted, if it was not, until it is dropped.
+struct Tracefs;
+
+impl Tracefs {
+    const PATH: &str = "/sys/kernel/tracing";
+
+    fn mount() -> Result<Option<Self>> {
+        if Path::new(Self::PATH).join("events").exists() {
+            return Ok(None);
+        }
+        run(&mut command("mount", &["-t", "tracefs", "tracefs", Self::PATH]))?;
+        Ok(Some(Self))
+    }
+}
+
+impl Drop for Tracefs {
+    fn drop(&mut self) {
+        drop(run(&mut command("umount", &[Self::PATH])));
+    }
 }
 
 impl Agent {
@@ -53,9 +75,11 @@ impl Agent {
     /// A bpftrace script that reads the payload of the same system calls.
     pub(super) fn bpftrace() -> Result<Self> {
         installed("bpftrace").context("bpftrace is not installed")?;
+        let tracefs = Tracefs::mount()?;
         let mut command = Command::new("bpftrace");
         command.args(["-e", SCRIPT]).stdout(Stdio::piped()).stderr(Stdio::null());
-        let agent = Self::spawn(&mut command)?;
+        let mut agent = Self::spawn(&mut command)?;
+        agent._tracefs = tracefs;
         // It says so before the other probes are attached.
         thread::sleep(Duration::from_secs(1));
         Ok(agent)
@@ -69,7 +93,7 @@ impl Agent {
             (None, Some(stdout)) => Box::new(stdout),
             (None, None) => bail!("its output is not ours"),
         };
-        let agent = Self { child };
+        let agent = Self { child, _tracefs: None };
         let mut output = BufReader::new(output);
         let mut line = String::new();
         while line.trim() != "ready" {
