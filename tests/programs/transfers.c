@@ -159,6 +159,15 @@ static ssize_t put_splice(int fd, const char *bytes, size_t length)
 	return sent;
 }
 
+/* Heads go by write, all else by io_uring. */
+static ssize_t put_uring_body(int fd, const char *bytes, size_t length)
+{
+	const char *end = memmem(bytes, length, "\r\n\r\n", 4);
+	if (end)
+		return write(fd, bytes, end + 4 - bytes);
+	return put_uring_send(fd, bytes, length);
+}
+
 /* ---- what cannot be done at once ---- */
 
 static void wait_for(int fd, short events)
@@ -209,6 +218,7 @@ static const struct calls {
 	{ "sendfile", put_sendfile, get_read },
 	{ "splice", put_splice, get_read },
 	{ "nonblocking", put_nonblocking, get_nonblocking },
+	{ "uring-body", put_uring_body, get_read },
 	{ "uring-send", put_uring_send, get_uring_recv },
 	{ "uring-write", put_uring_write, get_uring_read },
 	{ "uring-sendmsg", put_uring_sendmsg, get_uring_recvmsg },

@@ -100,6 +100,7 @@ struct sock {
 	__u16 sk_type;
 	__u16 sk_protocol;
 	__u8 sk_shutdown;
+	int sk_err;
 };
 
 struct socket {

@@ -16,10 +16,17 @@ static __always_inline struct event *begin_event(__u8 kind)
 	return event;
 }
 
-/* A FIN takes a place in the sequence, but is no byte. */
-static __always_inline __u32 without_fin(__u32 final, __u32 last)
+/*
+ * A FIN takes a place in the sequence, but is no byte. A socket that was closed in an orderly way has
+ * sent one; of one that was reset it cannot be told.
+ */
+static __always_inline __u32 sent_position(struct sock *sk, struct tcp_sock *tcp, __u32 last)
 {
-	return final - last == 1 ? last : final;
+	__u32 final = READ(tcp, write_seq);
+
+	if (final - last == 1 || (final != last && !READ(sk, sk_err)))
+		final -= 1;
+	return final;
 }
 
 /*
@@ -47,8 +54,8 @@ int BPF_PROG(tcp_destroyed, struct sock *sk)
 		       (state->flags & STATE_RECEIVED ? FLAG_RECEIVED_KNOWN : 0);
 	tcp = READ(sk, sk_protocol) == IPPROTO_TCP ? as_tcp(sk) : NULL;
 	if (tcp && !READ(tcp, inet_conn.icsk_ulp_ops)) {
-		event->position = without_fin(READ(tcp, write_seq), event->position);
-		event->length = without_fin(READ(tcp, copied_seq), event->length);
+		event->position = sent_position(sk, tcp, event->position);
+		event->length = received_position(sk, tcp);
 	}
 	submit(event);
 forget:
