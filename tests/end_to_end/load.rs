@@ -4,7 +4,7 @@ use crate::expect::HttpExt;
 use crate::observe::Observed;
 use crate::process;
 use crate::programs::command;
-use crate::runner::{Outcome, Setup, tests};
+use crate::runner::{Outcome, Setup, Skip, tests};
 use crate::servers::{Logged, Server, nginx};
 use pixie::id::Role;
 use pixie::record::{Address, Cause, Http, Stage};
@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 tests! {
-    core: ten_thousand_requests_by_ab;
+    core: ten_thousand_requests_by_ab, ten_thousand_connections_by_ab;
     once: ten_thousand_requests_by_wrk, pipelined_requests_by_wrk, a_ring_that_is_too_small;
 }
 
@@ -23,9 +23,10 @@ const REQUESTS: usize = 10_000;
 /// Room for all of it, so that every request must be there.
 const AMPLE: usize = 64 << 20;
 
-fn ab(server: &Server, requests: usize) -> Result<Command, crate::runner::Skip> {
+fn ab(server: &Server, requests: usize, options: &[&str]) -> Result<Command, Skip> {
     let mut ab = command("ab")?;
-    ab.args(["-q", "-k", "-c", "16", "-n", &requests.to_string()]).arg(server.url("/small.txt"));
+    ab.args(["-q", "-c", "16", "-n", &requests.to_string()]).args(options);
+    ab.arg(server.url("/small.txt"));
     Ok(ab)
 }
 
@@ -40,10 +41,11 @@ fn wire_bytes(log: &[Logged]) -> u64 {
     log.iter().map(|logged| logged.received + logged.sent).sum()
 }
 
-fn ten_thousand_requests_by_ab(setup: &Setup) -> Outcome {
+/// Lets ab make ten thousand requests. Every one must be there, once a side.
+fn requests_by_ab(setup: &Setup, options: &[&str]) -> Result<(Observed, usize), Skip> {
     let requests = REQUESTS / if setup.slow > 1 { 10 } else { 1 };
     let server = nginx(setup)?;
-    let mut ab = ab(&server, requests)?;
+    let mut ab = ab(&server, requests, options)?;
     let tracer = setup.tracer_of(server.port).ring_bytes(AMPLE);
     let (observed, (pid, said)) = setup.observe(tracer, 2 * requests, || process::run(&mut ab));
     check_ab(&said);
@@ -59,6 +61,22 @@ fn ten_thousand_requests_by_ab(setup: &Setup) -> Outcome {
     }
     assert_eq!(observed.http().count(), 2 * requests, "records");
     assert_eq!(observed.stats.stream.bytes_total, 2 * wire_bytes(&log), "bytes on both sides");
+    Ok((observed, requests))
+}
+
+fn ten_thousand_requests_by_ab(setup: &Setup) -> Outcome {
+    requests_by_ab(setup, &["-k"]).map(drop)
+}
+
+/// Each request has a connection of its own.
+fn ten_thousand_connections_by_ab(setup: &Setup) -> Outcome {
+    let (observed, requests) = requests_by_ab(setup, &[])?;
+    let connections: HashSet<_> = observed.http().map(|http| http.traffic.connection.id).collect();
+    assert_eq!(connections.len(), 2 * requests, "connections");
+    // In the end ab opens some that it has no request for.
+    let seen = &observed.stats.connections;
+    assert!(seen.opened >= 2 * requests as u64, "{} connections opened", seen.opened);
+    assert_eq!((seen.closed, seen.open), (seen.opened, 0), "closed, and open still");
     Ok(())
 }
 
@@ -98,7 +116,7 @@ end
 
 /// Lets wrk send requests, `depth` at a time, until `limit` are answered; it ends only after its time. Returns its pid and how
 /// many were.
-fn wrk(server: &Server, depth: usize, limit: usize) -> Result<(u32, usize), crate::runner::Skip> {
+fn wrk(server: &Server, depth: usize, limit: usize) -> Result<(u32, usize), Skip> {
     let mut wrk = command("wrk")?;
     let script = server.file("wrk.lua");
     fs::write(&script, WRK_SCRIPT).expect("a script");
@@ -180,7 +198,7 @@ fn pipelined_requests_by_wrk(setup: &Setup) -> Outcome {
 /// and no byte is counted twice or made up.
 fn a_ring_that_is_too_small(setup: &Setup) -> Outcome {
     let server = nginx(setup)?;
-    let mut ab = ab(&server, REQUESTS)?;
+    let mut ab = ab(&server, REQUESTS, &["-k"])?;
     let tracer =
         setup.tracer_of(server.port).ring_bytes(16 << 10).poll_interval(Duration::from_millis(100));
     let watch = setup.watch(tracer);

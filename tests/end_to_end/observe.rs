@@ -181,7 +181,7 @@ impl Observed {
 
 impl Drop for Observed {
     fn drop(&mut self) {
-        const SHOWN: usize = 60;
+        const SHOWN: usize = 30;
         if !std::thread::panicking() {
             return;
         }
