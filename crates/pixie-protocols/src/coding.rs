@@ -213,3 +213,96 @@ mod decompress {
         Step { bytes, end }
     }
 }
+
+#[cfg(all(test, feature = "decompress"))]
+mod tests {
+    use super::*;
+
+    const TEXT: &[u8] = b"hello hello hello";
+    /// `printf 'hello hello hello' | gzip -n`
+    const GZIP: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xcb\x48\xcd\xc9\xc9\x57\xc8\x40\x90\0\
+        \x80\x88\xf9\xe5\x11\0\0\0";
+    /// The same without gzip's head and trailer: bare deflate.
+    const DEFLATE: &[u8] = b"\xcb\x48\xcd\xc9\xc9\x57\xc8\x40\x90\0";
+    /// `python3 -c 'import zlib; …zlib.compress(b"hello hello hello")'`
+    const ZLIB: &[u8] = b"\x78\x9c\xcb\x48\xcd\xc9\xc9\x57\xc8\x40\x90\x00\x3a\x2e\x06\x7d";
+    /// `printf 'hello hello hello' | brotli -c`
+    const BROTLI: &[u8] =
+        b"\x1f\x10\x00\xf8\x8d\x94\x6e\xde\x44\x55\x86\x96\x6c\x20\x6f\x01\x4f\x1c\x60\x1c";
+    /// `printf 'hello hello hello' | zstd -c`
+    const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x04\x58\x65\x00\x00\x30\x68\x65\x6c\x6c\x6f\x20\x01\x00\x31\x4a\x11\xa2\xed\x1e\x0c";
+
+    fn decode_all(coding: &str, bytes: &[u8]) -> Decoded {
+        decode(&[coding.as_bytes()], bytes, true, 1000)
+    }
+
+    #[test]
+    fn every_coding_is_undone() {
+        for (coding, bytes) in [
+            ("gzip", GZIP),
+            ("X-GZIP", GZIP),
+            ("deflate", ZLIB),
+            ("deflate", DEFLATE),
+            ("br", BROTLI),
+            ("zstd", ZSTD),
+        ] {
+            let decoded = decode_all(coding, bytes);
+            assert_eq!(decoded.bytes.as_deref(), Some(TEXT), "{coding}");
+            assert_eq!(decoded.decoding, BodyDecoding::Decoded, "{coding}");
+        }
+    }
+
+    #[test]
+    fn codings_are_undone_last_first() {
+        let decoded = decode(&[b"identity", b"gzip", b"identity"], GZIP, true, 1000);
+        assert_eq!(decoded.bytes.as_deref(), Some(TEXT));
+        // A gzip of a gzip is not here, so: what is left after one step is no gzip.
+        assert_eq!(decode(&[b"gzip", b"gzip"], GZIP, true, 1000).decoding, BodyDecoding::Failed);
+        let many: Vec<&[u8]> = vec![b"gzip"; 100];
+        assert_eq!(decode(&many, GZIP, true, 1000).decoding, BodyDecoding::None);
+    }
+
+    #[test]
+    fn what_is_cut_short_is_decoded_as_far_as_it_goes() {
+        for (coding, bytes) in [("gzip", GZIP), ("deflate", ZLIB), ("deflate", DEFLATE)] {
+            let cut = &bytes[..bytes.len() - 3];
+            let decoded = decode(&[coding.as_bytes()], cut, false, 1000);
+            assert_eq!(decoded.decoding, BodyDecoding::Partial, "{coding}");
+            let bytes = decoded.bytes.unwrap();
+            assert!(!bytes.is_empty() && TEXT.starts_with(&bytes), "{coding}");
+        }
+        for (coding, bytes) in [("br", BROTLI), ("zstd", ZSTD), ("gzip", GZIP)] {
+            for length in 0..bytes.len() {
+                let decoded = decode(&[coding.as_bytes()], &bytes[..length], false, 1000);
+                assert_ne!(decoded.decoding, BodyDecoding::Decoded, "{coding}, {length} bytes");
+                assert!(TEXT.starts_with(&decoded.bytes.unwrap_or_default()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_left_as_it_was_sent() {
+        for coding in ["gzip", "br", "zstd", "deflate"] {
+            let garbage = [0xffu8; 64];
+            let decoded = decode_all(coding, &garbage);
+            assert_eq!(
+                decoded,
+                Decoded { bytes: None, decoding: BodyDecoding::Failed },
+                "{coding}"
+            );
+        }
+        assert_eq!(decode_all("unheard-of", GZIP).decoding, BodyDecoding::None);
+    }
+
+    #[test]
+    fn a_bomb_goes_off_within_the_limit() {
+        use std::io::Write;
+        let zeros = vec![0; 10 << 20];
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gzip.write_all(&zeros).unwrap();
+        let bomb = gzip.finish().unwrap();
+        let decoded = decode(&[b"gzip"], &bomb, true, 1000);
+        assert_eq!(decoded.decoding, BodyDecoding::Partial);
+        assert_eq!(decoded.bytes.map(|bytes| bytes.len()), Some(1000));
+    }
+}

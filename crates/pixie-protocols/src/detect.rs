@@ -168,8 +168,10 @@ impl Detector {
     }
 
     fn joined(&self, segment: Segment<'_>) -> Vec<u8> {
-        let same_direction = self.held.iter().filter(|held| held.direction == segment.direction);
-        let mut joined: Vec<u8> = same_direction.flat_map(|held| &held.bytes).copied().collect();
+        let mut joined = Vec::with_capacity(PROBE_LIMIT);
+        for held in self.held.iter().filter(|held| held.direction == segment.direction) {
+            joined.extend_from_slice(&held.bytes);
+        }
         joined.extend_from_slice(segment.bytes.get(..PROBE_LIMIT).unwrap_or(segment.bytes));
         joined
     }

@@ -60,6 +60,7 @@ pub struct HttpResponse {
 impl Http {
     /// An exchange over the connection that `traffic` names.
     #[must_use]
+    #[inline]
     pub fn new(
         traffic: Traffic,
         request: Option<HttpRequest>,
@@ -94,6 +95,7 @@ impl fmt::Display for Http {
 impl HttpRequest {
     /// A request without fields or body.
     #[must_use]
+    #[inline]
     pub fn new(method: Text, path: Text, version: HttpVersion) -> Self {
         Self { method, path, version, ..Self::default() }
     }
@@ -102,6 +104,7 @@ impl HttpRequest {
 impl HttpResponse {
     /// A response without fields or body.
     #[must_use]
+    #[inline]
     pub fn new(status: u16, reason: Text, version: HttpVersion) -> Self {
         Self { status, reason, version, ..Self::default() }
     }
@@ -276,6 +279,7 @@ pub struct HeadersBuilder {
 impl HeadersBuilder {
     /// Fields that lie in `buffer`.
     #[must_use]
+    #[inline]
     pub fn new(buffer: Bytes) -> Self {
         Self { buffer, fields: Vec::new() }
     }
@@ -283,7 +287,10 @@ impl HeadersBuilder {
     /// Makes room for this many fields at once.
     #[must_use]
     pub fn with_capacity(mut self, fields: usize) -> Self {
-        self.fields.reserve_exact(fields);
+        match self.fields.capacity() {
+            0 => self.fields = Vec::with_capacity(fields),
+            _ => self.fields.reserve_exact(fields),
+        }
         self
     }
 
@@ -304,6 +311,7 @@ impl HeadersBuilder {
     /// The fields, in `buffer` instead: for a decoder that finds their places before it has a
     /// buffer to keep.
     #[must_use]
+    #[inline]
     pub fn build_in(self, buffer: Bytes) -> Headers {
         Headers { buffer, fields: self.fields }
     }

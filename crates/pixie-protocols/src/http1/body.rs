@@ -2,7 +2,7 @@
 
 use crate::coding;
 use bytes::Bytes;
-use pixie_core::record::{Body, BodyDecoding};
+use pixie_core::record::Body;
 
 /// Keeps the start of a body, and counts all of it.
 #[derive(Debug, Default)]
@@ -39,21 +39,21 @@ impl Collector {
         self.kept.capacity()
     }
 
-    /// The body; `codings` are undone, of which the first was applied first.
-    pub(super) fn finish(self, complete: bool, codings: &[&[u8]]) -> Body {
-        let mut body = Body::default();
+    /// Fills in the body; `codings` are undone, of which the first was applied first.
+    pub(super) fn finish(self, complete: bool, codings: &[&[u8]], body: &mut Body) {
         body.size = self.size;
         body.captured = self.kept.len() as u64;
         body.complete = complete;
-        if codings.is_empty() || self.kept.is_empty() {
-            body.bytes = Bytes::from(self.kept);
-            return body;
+        if self.kept.is_empty() {
+            return;
         }
-        let whole = complete && !self.cut;
-        let decoded = coding::decode(codings, &self.kept, whole, self.limit);
-        body.decoding = decoded.decoding;
-        body.bytes = Bytes::from(decoded.bytes.unwrap_or(self.kept));
-        debug_assert!(body.decoding != BodyDecoding::Decoded || whole);
-        body
+        let mut kept = self.kept;
+        if !codings.is_empty() {
+            let whole = complete && !self.cut;
+            let decoded = coding::decode(codings, &kept, whole, self.limit);
+            body.decoding = decoded.decoding;
+            kept = decoded.bytes.unwrap_or(kept);
+        }
+        body.bytes = Bytes::from(kept);
     }
 }

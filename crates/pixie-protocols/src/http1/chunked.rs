@@ -63,7 +63,7 @@ impl ChunkedDecoder {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             state: State::Size { size: 0, digits: false },
-            trailers: FieldsDecoder::new(),
+            trailers: FieldsDecoder::with_capacity(0),
             section: Vec::new(),
             limit,
         }

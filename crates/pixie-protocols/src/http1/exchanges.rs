@@ -112,7 +112,7 @@ pub(super) enum Next {
 pub(super) struct Ended {
     pub(super) body: Collector,
     pub(super) complete: bool,
-    pub(super) trailers: Headers,
+    pub(super) trailers: Option<Headers>,
     /// Bytes of the message on the connection.
     pub(super) wire: u64,
     /// When, if its end was seen.
@@ -141,28 +141,25 @@ impl Exchanges {
     }
 
     /// A request's head has come.
-    pub(super) fn request(&mut self, head: Head, started: MonotonicTime) -> Next {
-        let length = head.framing.request_body();
+    pub(super) fn request(&mut self, head: &mut Head, started: MonotonicTime) -> Next {
+        let place = self.place_of_request(started);
+        let Some(slot) = self.slots.get_mut(place) else {
+            return Next::Body(BodyLength::Unknown);
+        };
         let start = &head.start;
+        let size = head.bytes.len();
         let method = methods::text(&head.bytes, start.first.clone());
         let path = Text::from_bytes(head.bytes.slice(start.second.clone()));
-        let may_switch = method == "CONNECT" || head.framing.upgrade;
-        let mut request = HttpRequest::new(method, path, start.version);
-        let size = head.bytes.len();
-        request.headers = head.fields.build_in(head.bytes);
-
-        let place = self.place_of_request(started);
-        if let Some(slot) = self.slots.get_mut(place) {
-            slot.http.request = Some(request);
-            slot.request = Part::Open;
-            slot.timing.request_start = Some(started);
-            slot.coded[0] = head.framing.coded;
-            slot.may_switch = may_switch;
-            slot.memory += size;
-            self.memory += size;
-        }
+        slot.may_switch = method == "CONNECT" || head.framing.upgrade;
+        let request = slot.http.request.insert(HttpRequest::new(method, path, start.version));
+        request.headers = head.take_headers();
+        slot.request = Part::Open;
+        slot.timing.request_start = Some(started);
+        slot.coded[0] = head.framing.coded;
+        slot.memory += size;
+        self.memory += size;
         self.enforce_limits();
-        Next::Body(length)
+        Next::Body(head.framing.request_body())
     }
 
     /// The slot for a request that began at `started`: that of a response which was seen before
@@ -184,9 +181,8 @@ impl Exchanges {
     }
 
     /// A response's head has come.
-    pub(super) fn response(&mut self, head: Head, started: MonotonicTime) -> Next {
+    pub(super) fn response(&mut self, head: &mut Head, started: MonotonicTime) -> Next {
         let place = self.place_of_response(started);
-        let size = head.bytes.len();
         let Some(slot) = self.slots.get_mut(place) else {
             return Next::Body(BodyLength::Unknown);
         };
@@ -198,9 +194,18 @@ impl Exchanges {
             }
             return Next::Interim;
         }
-        let reason = reason(&head);
-        let mut response = HttpResponse::new(status, reason, head.start.version);
-        response.headers = head.fields.build_in(head.bytes);
+        let size = head.bytes.len();
+        let response = HttpResponse::new(status, reason(head), head.start.version);
+        let response = slot.http.response.insert(response);
+        response.headers = head.take_headers();
+        if !slot.interim.is_empty() {
+            response.interim = std::mem::take(&mut slot.interim);
+        }
+        slot.timing.response_start = Some(started);
+        slot.coded[1] = head.framing.coded;
+        slot.memory += size;
+        self.memory += size;
+
         let method = slot.http.request.as_ref().map(|request| &request.method);
         let is = |name: &str| method.is_some_and(|method| *method == name);
         let switch = match status {
@@ -208,23 +213,16 @@ impl Exchanges {
             200..=299 if is("CONNECT") => Some(None),
             _ => None,
         };
-        let length = match status {
-            204 | 304 => BodyLength::Known(0),
-            _ if is("HEAD") => BodyLength::Known(0),
-            _ => head.framing.response_body(),
-        };
-        response.interim = std::mem::take(&mut slot.interim);
-        slot.http.response = Some(response);
-        slot.timing.response_start = Some(started);
-        slot.coded[1] = head.framing.coded;
-        slot.memory += size;
-        self.memory += size;
-        self.release |= self.blocked && slot.may_switch && switch.is_none();
         if switch.is_some() {
             self.switch = switch;
             return Next::Switch;
         }
-        Next::Body(length)
+        self.release |= self.blocked && slot.may_switch;
+        Next::Body(match status {
+            204 | 304 => BodyLength::Known(0),
+            _ if is("HEAD") => BodyLength::Known(0),
+            _ => head.framing.response_body(),
+        })
     }
 
     /// The slot for a response that began at `started`.
@@ -318,8 +316,10 @@ impl Exchanges {
         let coded = slot.coded[0];
         if let Some(request) = &mut slot.http.request {
             let codings = if coded { fields::codings(&request.headers) } else { Vec::new() };
-            request.body = ended.body.finish(ended.complete, &codings);
-            request.trailers = ended.trailers;
+            ended.body.finish(ended.complete, &codings, &mut request.body);
+            if let Some(trailers) = ended.trailers {
+                request.trailers = trailers;
+            }
             let size = request.body.bytes.len();
             slot.memory += size;
             self.memory += size;
@@ -340,8 +340,10 @@ impl Exchanges {
         let coded = slot.coded[1];
         if let Some(response) = &mut slot.http.response {
             let codings = if coded { fields::codings(&response.headers) } else { Vec::new() };
-            response.body = ended.body.finish(ended.complete, &codings);
-            response.trailers = ended.trailers;
+            ended.body.finish(ended.complete, &codings, &mut response.body);
+            if let Some(trailers) = ended.trailers {
+                response.trailers = trailers;
+            }
             let size = response.body.bytes.len();
             slot.memory += size;
             self.memory += size;

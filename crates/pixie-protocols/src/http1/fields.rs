@@ -44,8 +44,15 @@ pub(super) enum BodyLength {
 
 impl Framing {
     /// Takes note of a field, if it is one that matters here.
+    #[inline]
     pub(super) fn note(&mut self, name: &[u8], value: &[u8]) {
         // The length tells most fields apart, so that few are compared.
+        if matches!(name.len(), 7 | 14 | 16 | 17) {
+            self.note_likely(name, value);
+        }
+    }
+
+    fn note_likely(&mut self, name: &[u8], value: &[u8]) {
         match name.len() {
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
             14 if name.eq_ignore_ascii_case(b"content-length") => self.note_length(value),

@@ -66,7 +66,11 @@ pub(super) struct HeadDecoder {
 
 impl HeadDecoder {
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, start: StartLine::default(), fields: FieldsDecoder::new() }
+        Self {
+            kind,
+            start: StartLine::default(),
+            fields: FieldsDecoder::with_capacity(USUAL_FIELDS),
+        }
     }
 
     /// Decodes on. `head` is the message so far, from its first byte: what was shown before, and
@@ -106,8 +110,16 @@ pub(super) struct Head {
     pub(super) start: StartLine,
     pub(super) framing: Framing,
     pub(super) bytes: Bytes,
-    /// The fields, to be built in `bytes`: that last, because to share it costs something.
-    pub(super) fields: HeadersBuilder,
+    /// The fields, to be built in `bytes`.
+    fields: HeadersBuilder,
+}
+
+impl Head {
+    /// Takes the fields, and the bytes with them: to share those would cost something.
+    pub(super) fn take_headers(&mut self) -> Headers {
+        let fields = std::mem::replace(&mut self.fields, HeadersBuilder::new(Bytes::new()));
+        fields.build_in(std::mem::take(&mut self.bytes))
+    }
 }
 
 /// Decodes the lines of a header or trailer section (RFC 9112, section 5), resumably.
@@ -124,13 +136,14 @@ pub(super) struct FieldsDecoder {
 }
 
 impl FieldsDecoder {
-    pub(super) fn new() -> Self {
+    /// With room for this many fields.
+    pub(super) fn with_capacity(fields: usize) -> Self {
         Self {
             at: 0,
             last: None,
             folded: false,
             count: 0,
-            builder: HeadersBuilder::new(Bytes::new()),
+            builder: HeadersBuilder::new(Bytes::new()).with_capacity(fields),
             framing: Framing::default(),
         }
     }
@@ -197,9 +210,6 @@ impl FieldsDecoder {
     fn push(&mut self, name: (usize, &[u8]), value: (usize, &[u8])) -> Result<(), Fault> {
         let (name_at, name) = name;
         let (value_at, value) = value;
-        if self.count == 0 {
-            self.builder = HeadersBuilder::new(Bytes::new()).with_capacity(USUAL_FIELDS);
-        }
         if self.count == MAX_FIELDS {
             return Err(Fault::TooMany { at: name_at });
         }

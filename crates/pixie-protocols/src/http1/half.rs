@@ -200,18 +200,18 @@ impl Half {
     }
 
     /// A head is complete: what follows it?
-    fn begin(&mut self, head: Head, time: MonotonicTime, exchanges: &mut Exchanges) {
+    fn begin(&mut self, mut head: Head, time: MonotonicTime, exchanges: &mut Exchanges) {
         self.report_skipped(exchanges);
         self.synced = true;
         self.lost = 0;
         let next = match self.kind {
-            Kind::Request => exchanges.request(head, self.started),
-            Kind::Response => exchanges.response(head, self.started),
+            Kind::Request => exchanges.request(&mut head, self.started),
+            Kind::Response => exchanges.response(&mut head, self.started),
         };
         match next {
             Next::Body(BodyLength::Known(0)) => {
                 self.body = Collector::default();
-                self.end(Some(time), true, Headers::default(), exchanges);
+                self.end(Some(time), true, None, exchanges);
             }
             Next::Body(length) => {
                 self.body = Collector::new(self.limits.body);
@@ -222,14 +222,14 @@ impl Half {
                     }
                     BodyLength::UntilClose => State::UntilClose,
                     BodyLength::Unknown => {
-                        self.end(None, false, Headers::default(), exchanges);
+                        self.end(None, false, None, exchanges);
                         return self.give_up(0, Cause::Malformed, exchanges);
                     }
                 };
             }
             Next::Interim => self.state = State::Boundary,
             Next::Switch => {
-                self.end(Some(time), true, Headers::default(), exchanges);
+                self.end(Some(time), true, None, exchanges);
                 self.state = State::Switched;
             }
         }
@@ -240,7 +240,7 @@ impl Half {
         &mut self,
         ended: Option<MonotonicTime>,
         complete: bool,
-        trailers: Headers,
+        trailers: Option<Headers>,
         exchanges: &mut Exchanges,
     ) {
         let body = std::mem::take(&mut self.body);
@@ -270,7 +270,7 @@ impl Half {
         self.wire += length as u64;
         self.body.bytes(body);
         if is_done {
-            self.end(Some(time), true, Headers::default(), exchanges);
+            self.end(Some(time), true, None, exchanges);
         }
         rest
     }
@@ -300,12 +300,12 @@ impl Half {
             return rest;
         };
         match outcome {
-            Ok(_) => self.end(Some(time), true, decoder.finish(), exchanges),
+            Ok(_) => self.end(Some(time), true, Some(decoder.finish()), exchanges),
             Err(cause) => {
                 // A line that is no trailer may be the start of the next message.
                 let unread = decoder.into_unread();
                 self.wire -= unread.len() as u64;
-                self.end(None, false, Headers::default(), exchanges);
+                self.end(None, false, None, exchanges);
                 self.give_up(0, cause, exchanges);
                 self.feed(time, &unread, exchanges);
             }
@@ -332,14 +332,14 @@ impl Half {
                 self.starts_at = Some(since);
                 self.pass(in_chunked, passed, exchanges);
                 if in_chunked {
-                    self.end(None, false, Headers::default(), exchanges);
+                    self.end(None, false, None, exchanges);
                 }
                 self.state = State::Boundary;
                 rest
             }
             Outcome::End { passed, rest } => {
                 self.pass(in_chunked, passed, exchanges);
-                self.end(Some(time), false, Headers::default(), exchanges);
+                self.end(Some(time), false, None, exchanges);
                 rest
             }
             Outcome::Nothing { passed } => {
@@ -411,7 +411,7 @@ impl Half {
                 self.body.gap(within);
                 self.wire += within;
                 if is_done {
-                    self.end(Some(time), true, Headers::default(), exchanges);
+                    self.end(Some(time), true, None, exchanges);
                 }
                 length - within
             }
@@ -445,7 +445,7 @@ impl Half {
         self.wire += length;
         match stepped {
             Stepped::Within => {}
-            Stepped::End => self.end(Some(time), true, Headers::default(), exchanges),
+            Stepped::End => self.end(Some(time), true, None, exchanges),
             Stepped::Lost => {
                 self.state = State::Search(Box::new(Search::in_chunked(self.kind)));
                 self.synced = false;
@@ -523,12 +523,12 @@ impl Half {
     pub(super) fn finish(&mut self, exchanges: &mut Exchanges) {
         match &self.state {
             State::Length { .. } | State::Chunked(_) => {
-                self.end(None, false, Headers::default(), exchanges);
+                self.end(None, false, None, exchanges);
             }
-            State::UntilClose => self.end(Some(self.last), true, Headers::default(), exchanges),
+            State::UntilClose => self.end(Some(self.last), true, None, exchanges),
             State::Search(search) if search.is_in_chunked() => {
                 self.wire += search.kept() as u64;
-                self.end(None, false, Headers::default(), exchanges);
+                self.end(None, false, None, exchanges);
             }
             State::Blocked | State::Switched => return,
             State::Head(_) if self.synced => self.cause = Cause::Malformed,
