@@ -150,3 +150,9 @@ pub(crate) fn starts_with(body: &Body, whole: &[u8]) {
     assert!(!body.bytes.is_empty(), "nothing of the body was captured");
     assert!(whole.starts_with(&body.bytes), "what was captured is not the start of the body");
 }
+
+/// Checks that an error tells of one of these.
+pub(crate) fn mentions(error: &str, words: &[&str]) {
+    let told = words.iter().any(|word| error.contains(word));
+    assert!(told, "none of {words:?} is mentioned by: {error}");
+}

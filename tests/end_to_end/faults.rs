@@ -2,6 +2,7 @@
 
 use crate::agent::Agent;
 use crate::backends;
+use crate::expect::mentions;
 use crate::process::{self, wait_for};
 use crate::programs::{Facts, command, ours};
 use crate::runner::{Outcome, Setup, Skip, skip, tests};
@@ -16,8 +17,7 @@ use std::time::Duration;
 tests! {
     core: a_killed_agent_leaves_nothing, no_tracefs;
     once: an_agent_ends_in_order, no_privileges, no_capability_for_bpf, no_capability_for_perfmon,
-        three_capabilities_suffice, no_type_information, no_memory_to_lock, lockdown,
-        a_kernel_that_is_too_old;
+        three_capabilities_suffice, no_type_information, no_memory_to_lock, a_kernel_that_is_too_old;
 }
 
 fn an_agent_ends_in_order(setup: &Setup) -> Outcome {
@@ -81,13 +81,6 @@ fn refusal(setup: &Setup, prefix: &mut Command) -> String {
     }
 }
 
-fn check_mentions(error: &str, words: &[&str]) {
-    assert!(
-        words.iter().any(|word| error.contains(word)),
-        "none of {words:?} is mentioned by: {error}"
-    );
-}
-
 fn no_privileges(setup: &Setup) -> Outcome {
     let setpriv = command("setpriv")?;
     let folder = tempfile::tempdir().unwrap();
@@ -100,8 +93,8 @@ fn no_privileges(setup: &Setup) -> Outcome {
     nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]);
     nobody.arg(agent.get_program()).args(agent.get_args());
     let Err(error) = Agent::start(&mut nobody) else { panic!("nobody may trace") };
-    check_mentions(&error, &["CAP_BPF"]);
-    check_mentions(&error, &["root", "sudo"]);
+    mentions(&error, &["CAP_BPF"]);
+    mentions(&error, &["root", "sudo"]);
     Ok(())
 }
 
@@ -115,13 +108,13 @@ fn without(capabilities: &[&str]) -> Result<Command, Skip> {
 
 fn no_capability_for_bpf(setup: &Setup) -> Outcome {
     let error = refusal(setup, &mut without(&["sys_admin", "bpf"])?);
-    check_mentions(&error, &["CAP_BPF"]);
+    mentions(&error, &["CAP_BPF"]);
     Ok(())
 }
 
 fn no_capability_for_perfmon(setup: &Setup) -> Outcome {
     let error = refusal(setup, &mut without(&["sys_admin", "perfmon"])?);
-    check_mentions(&error, &["CAP_PERFMON"]);
+    mentions(&error, &["CAP_PERFMON"]);
     Ok(())
 }
 
@@ -147,7 +140,7 @@ fn after(mounts: &str) -> Result<Command, Skip> {
 fn no_type_information(setup: &Setup) -> Outcome {
     let hide = "mount -t tmpfs none /sys/kernel/btf";
     let error = refusal(setup, &mut after(hide)?);
-    check_mentions(&error, &["BTF", "CONFIG_DEBUG_INFO_BTF"]);
+    mentions(&error, &["BTF", "CONFIG_DEBUG_INFO_BTF"]);
     Ok(())
 }
 
@@ -164,7 +157,7 @@ fn no_tracefs(setup: &Setup) -> Outcome {
     let agent = Agent::command(setup, None);
     shell.arg(agent.get_program()).args(agent.get_args());
     if let Err(error) = Agent::start(&mut shell) {
-        check_mentions(&error, &["tracefs"]);
+        mentions(&error, &["tracefs"]);
     }
     Ok(())
 }
@@ -175,7 +168,7 @@ fn no_memory_to_lock(setup: &Setup) -> Outcome {
     let setpriv = without(&["sys_resource"])?;
     prlimit.arg("--memlock=0:0").arg(setpriv.get_program()).args(setpriv.get_args());
     if backends::kernel() < (5, 11) {
-        check_mentions(&refusal(setup, &mut prlimit), &["RLIMIT_MEMLOCK"]);
+        mentions(&refusal(setup, &mut prlimit), &["RLIMIT_MEMLOCK"]);
         return Ok(());
     }
     let agent = Agent::command(setup, None);
@@ -183,18 +176,6 @@ fn no_memory_to_lock(setup: &Setup) -> Outcome {
     if let Err(error) = Agent::start(&mut prlimit) {
         panic!("this kernel does not ask for RLIMIT_MEMLOCK: {error}");
     }
-    Ok(())
-}
-
-fn lockdown(setup: &Setup) -> Outcome {
-    let state = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    if !state.contains("[confidentiality]") {
-        skip!("the kernel is not in lockdown=confidentiality");
-    }
-    let Err(error) = Agent::start(&mut Agent::command(setup, None)) else {
-        panic!("it traces in spite of lockdown")
-    };
-    check_mentions(&error, &["lockdown"]);
     Ok(())
 }
 
@@ -206,6 +187,6 @@ fn a_kernel_that_is_too_old(setup: &Setup) -> Outcome {
     let Err(error) = Agent::start(&mut Agent::command(setup, None)) else {
         panic!("it traces on Linux {major}.{minor}")
     };
-    check_mentions(&error, &["5.8"]);
+    mentions(&error, &["5.8"]);
     Ok(())
 }

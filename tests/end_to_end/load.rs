@@ -14,8 +14,8 @@ use std::process::Command;
 use std::time::Duration;
 
 tests! {
-    core: ten_thousand_requests_by_ab, ten_thousand_connections_by_ab;
-    once: ten_thousand_requests_by_wrk, pipelined_requests_by_wrk, a_ring_that_is_too_small;
+    core: ten_thousand_requests_by_ab, ten_thousand_connections_by_ab, a_ring_that_is_too_small;
+    once: ten_thousand_requests_by_wrk, pipelined_requests_by_wrk;
 }
 
 const REQUESTS: usize = 10_000;

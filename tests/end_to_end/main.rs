@@ -9,7 +9,8 @@
 //! loads, the others with the one that is chosen by itself; `--backend` runs all with one.
 //!
 //! On a slow machine, an emulated one say, `PIXIE_TEST_SLOW=N` multiplies every patience by N. Where
-//! there is no C compiler, `PIXIE_TEST_PROGRAMS=DIR` names the folder of the compiled programs.
+//! there is no C compiler, `PIXIE_TEST_PROGRAMS=DIR` names the folder of the compiled programs. On one
+//! that is thrown away afterwards, `PIXIE_TEST_DISPOSABLE=1` allows what only a boot undoes.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -39,11 +40,12 @@ mod faults;
 mod filters;
 mod lifetimes;
 mod load;
+mod lockdown;
 mod memory;
 mod sharing;
 mod transports;
 
-/// Every test, theme by theme, cheapest first.
+/// Every test, theme by theme, cheapest first. After the last there can be none.
 const THEMES: &[&[runner::Test]] = &[
     backends::TESTS,
     calls::TESTS,
@@ -57,6 +59,7 @@ const THEMES: &[&[runner::Test]] = &[
     load::TESTS,
     faults::TESTS,
     memory::TESTS,
+    lockdown::TESTS,
 ];
 
 fn main() {

@@ -120,8 +120,10 @@ fn run_tests(kernel: Kernel, options: &Options) -> Outcome {
     let work = Folder::new()?;
     let mut image = Image::new()?;
     tests.add_to(&mut image, work.path())?;
-    let settings =
-        format!("export PIXIE_TEST_SLOW={SLOWER} PIXIE_TEST_PROGRAMS={}\n", programs::OURS);
+    let settings = format!(
+        "export PIXIE_TEST_SLOW={SLOWER} PIXIE_TEST_PROGRAMS={} PIXIE_TEST_DISPOSABLE=1\n",
+        programs::OURS
+    );
     let core = || CORE.iter().map(|name| (*name).to_owned()).collect();
     let everything = options.all || !options.arguments.is_empty();
     let names = if everything { options.arguments.clone() } else { core() };
