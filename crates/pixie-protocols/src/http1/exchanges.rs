@@ -25,6 +25,9 @@ const MAX_INTERIM: usize = 16;
 /// The most responses that wait for a request that is seen late.
 const MAX_EARLY: usize = 16;
 
+/// Room for this many exchanges is kept when there are none.
+const USUAL_SLOTS: usize = 16;
+
 /// What waits may take this many times [`Limits::buffer`](crate::parser::Limits::buffer).
 const PENDING_BUFFERS: usize = 8;
 
@@ -410,6 +413,10 @@ impl Exchanges {
                 emitted += 1;
             }
         }
+        if self.slots.is_empty() {
+            // A burst must not cost memory for as long as the connection lasts.
+            self.slots.shrink_to(USUAL_SLOTS);
+        }
         emitted
     }
 
@@ -475,7 +482,11 @@ impl Exchanges {
     }
 
     pub(super) fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            self.outputs.shrink_to(USUAL_SLOTS);
+        }
+        output
     }
 
     /// Bytes of memory that are held, about.
