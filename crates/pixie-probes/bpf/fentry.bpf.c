@@ -43,7 +43,7 @@ static __always_inline int on_exit(__u32 slot, struct socket *socket, struct msg
 	state = make_state(sk);
 	if (!state)
 		return 0;
-	read_call(&call, user_registers());
+	read_current_call(&call);
 	if ((__s32)result < 0) {
 		end_cursor(&call);
 		return 0;

@@ -22,7 +22,7 @@ static __always_inline int on_length(struct sock *sk, __s32 result, __u32 flags,
 	state = make_state(sk);
 	if (!state || (state->flags & STATE_EXCLUDED && state->pid == bpf_get_current_pid_tgid() >> 32))
 		return 0;
-	read_call(&call, user_registers());
+	read_current_call(&call);
 	if (result < 0) {
 		end_cursor(&call);
 		return 0;

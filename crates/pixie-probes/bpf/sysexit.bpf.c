@@ -7,6 +7,7 @@
 #include "include/access_probe.h"
 #include "include/syscall.h"
 #include "include/transfer.h"
+#define told_otherwise(state) false
 #include "include/on_syscall.h"
 #include "include/lifetime.h"
 

@@ -63,7 +63,8 @@ pub(crate) struct Settings {
     pub(crate) exclude_pids: u8,
     pub(crate) exclude_cgroups: u8,
     pub(crate) include_self: u8,
-    pub(crate) _pad: [u8; 2],
+    pub(crate) socket_storage: u8,
+    pub(crate) _pad: u8,
 }
 
 /// When the event was taken: all that merging needs of a record.

@@ -45,7 +45,7 @@ impl Capture {
     pub fn start(options: &CaptureOptions) -> Result<Self, ProbeError> {
         kernel::check()?;
         let release = kernel::release();
-        if kernel::version(&release).is_some_and(|version| version < (5, 11)) {
+        if !kernel::is_at_least(5, 11) {
             // If that is not allowed, the limit may still be high enough: making the maps will tell.
             drop(sys::lift_memory_lock_limit());
         }

@@ -21,10 +21,15 @@ pub(crate) fn release() -> String {
         .map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned())
 }
 
+/// Whether the kernel has this version or a later one; true when its release cannot be read.
+pub(crate) fn is_at_least(major: u32, minor: u32) -> bool {
+    version(&release()).is_none_or(|version| version >= (major, minor))
+}
+
 /// Says what stands in the way, if anything does.
 pub(crate) fn check() -> Result<(), ProbeError> {
     let release = release();
-    if version(&release).is_some_and(|version| version < OLDEST) {
+    if !is_at_least(OLDEST.0, OLDEST.1) {
         return Err(ProbeError::KernelTooOld { release });
     }
     let missing =
@@ -54,7 +59,7 @@ fn no_btf(error: std::io::Error) -> ProbeError {
 }
 
 /// Major and minor version of a release such as `6.1.0-18-cloud-amd64`.
-pub(crate) fn version(release: &str) -> Option<(u32, u32)> {
+fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }

@@ -2,6 +2,7 @@
 
 use crate::abi::{Account, Settings};
 use crate::error::{ProbeError, chain};
+use crate::kernel;
 use crate::options::{Attachment, Backend, CaptureOptions, Filter};
 use crate::programs::{Attach, Hook, attachments, object, syscall_symbol};
 use crate::ring::{Ring, page_size};
@@ -98,14 +99,9 @@ impl Loaded {
                 let link = program.attach(root_cgroup()?, CgroupAttachMode::Single)?;
                 AnyLink::Cgroup(program.take_link(link)?)
             }
+            Hook::FunctionEntry(name) => AnyLink::Perf(attach_probe(program, name)?),
             Hook::SyscallReturn(name) => {
-                let program: &mut KProbe = program.try_into()?;
-                match program.load() {
-                    Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                let link = program.attach(syscall_symbol(name), 0)?;
-                AnyLink::Perf(program.take_link(link)?)
+                AnyLink::Perf(attach_probe(program, &syscall_symbol(name))?)
             }
         };
         self.links.push(link);
@@ -161,6 +157,17 @@ impl Loaded {
     }
 }
 
+/// Attaches a kprobe or kretprobe to one more function.
+fn attach_probe(program: &mut Program, function: &str) -> Result<KProbeLink, BoxError> {
+    let program: &mut KProbe = program.try_into()?;
+    match program.load() {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let link = program.attach(function, 0)?;
+    Ok(program.take_link(link)?)
+}
+
 /// How many rings of which size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RingSizes {
@@ -205,7 +212,8 @@ fn settings(options: &CaptureOptions, shards: u32) -> PodSettings {
         exclude_pids: (!exclude_pids.is_empty() || !exclude_executables.is_empty()).into(),
         exclude_cgroups: (!exclude_cgroups.is_empty()).into(),
         include_self: options.include_self.into(),
-        _pad: [0; 2],
+        socket_storage: kernel::is_at_least(5, 11).into(),
+        _pad: 0,
     })
 }
 

@@ -18,18 +18,20 @@ pub enum Backend {
     /// alone. Linux 6.3 and later.
     Socket,
     /// Exits of the protocol families' send and receive functions, by BPF trampolines.
-    /// Linux 5.11 and later, with `CONFIG_FUNCTION_TRACER`.
+    /// Linux 5.8 and later, with `CONFIG_FUNCTION_TRACER`.
     Fentry,
-    /// Returns of the socket system calls, by kretprobes. Needs `CONFIG_KPROBES`.
-    Kprobe,
     /// The exit of every system call, by the tracepoint `sys_exit`. Works everywhere; taxes system
     /// calls that have nothing to do with sockets too.
     SysExit,
+    /// Kprobes on TCP's functions, and kretprobes on the socket system calls for the rest. Needs
+    /// `CONFIG_KPROBES`. Comes last, because a kretprobe has but a few instances: of sockets that
+    /// are not TCP's, transfers are missed while many threads wait in the same system call.
+    Kprobe,
 }
 
 impl Backend {
     /// The backends proper, cheapest first.
-    pub const LADDER: [Self; 4] = [Self::Socket, Self::Fentry, Self::Kprobe, Self::SysExit];
+    pub const LADDER: [Self; 4] = [Self::Socket, Self::Fentry, Self::SysExit, Self::Kprobe];
 
     /// Its name on a command line: `auto`, `socket`, `fentry`, `kprobe` or `sysexit`.
     #[must_use]

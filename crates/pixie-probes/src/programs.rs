@@ -9,6 +9,8 @@ pub(crate) enum Hook {
     Tracepoint(&'static str),
     /// The exit of a kernel function, through a trampoline.
     FunctionExit(&'static str),
+    /// The entry of a kernel function, by a kprobe.
+    FunctionEntry(&'static str),
     /// A hook of the root cgroup, for all processes.
     Cgroup(&'static str),
     /// The return of a system call, by a kretprobe.
@@ -21,6 +23,7 @@ impl Hook {
         match self {
             Self::Tracepoint(name) => format!("tp_btf/{name}"),
             Self::FunctionExit(name) => format!("fexit/{name}"),
+            Self::FunctionEntry(name) => format!("kprobe/{name}"),
             Self::Cgroup(name) => format!("cgroup/{name}"),
             Self::SyscallReturn(name) => format!("kretprobe/{}", syscall_symbol(name)),
         }
@@ -86,6 +89,10 @@ const FENTRY: &[Attach] = &[
 ];
 const UNIX: &str = "Unix sockets";
 
+const fn on_entry(program: &'static str, name: &'static str, purpose: &'static str) -> Attach {
+    essential(program, Hook::FunctionEntry(name), purpose)
+}
+
 const fn on_return(name: &'static str, purpose: &'static str) -> Attach {
     essential("syscall_returned", Hook::SyscallReturn(name), purpose)
 }
@@ -95,6 +102,11 @@ const fn on_rarer_return(name: &'static str, purpose: &'static str) -> Attach {
 }
 
 const KPROBE: &[Attach] = &[
+    on_entry("tcp_send_begins", "tcp_sendmsg", "what is sent by TCP"),
+    on_entry("tcp_receive_begins", "tcp_recvmsg", "what is received by TCP"),
+    on_entry("socket_released", "release_sock", "how much that was"),
+    optional("tcp_send_begins", Hook::FunctionEntry("tcp_sendpage"), "files sent, before 6.5"),
+    optional("tcp_splice_begins", Hook::FunctionEntry("tcp_splice_read"), "pipes received"),
     on_return("sys_read", "what is received"),
     on_return("sys_write", "what is sent"),
     on_return("sys_recvfrom", "what is received"),

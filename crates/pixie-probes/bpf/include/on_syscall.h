@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Socket traffic by the ends of system calls: the descriptor tells the socket. */
+/*
+ * Socket traffic by the ends of system calls: the descriptor tells the socket. The file that includes
+ * this has defined told_otherwise(state): whether a connection's transfers are seen by other means.
+ */
 #ifndef PIXIE_ON_SYSCALL_H
 #define PIXIE_ON_SYSCALL_H
 
@@ -94,7 +97,7 @@ static __always_inline int on_transfer(struct call *call, __u32 descriptor, __u3
 		return 0;
 	}
 	state = make_state(sk, inode);
-	if (!state)
+	if (!state || told_otherwise(state))
 		return 0;
 	locate(&payload, call);
 	if (flags & MSG_TRUNC && !is_datagram(state->transport))

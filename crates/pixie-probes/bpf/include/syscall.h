@@ -34,33 +34,61 @@ enum payload_kind {
 	PAYLOAD_MESSAGE,     /* at `address` is a struct msghdr that tells */
 };
 
+/* All of one size: Linux 5.10 does not follow a part of what was put on the stack in one piece. */
 struct payload {
-	__u32 kind;
-	__u32 name_length;
+	__u64 kind;
+	__u64 name_length;
 	__u64 address;
 	__u64 count; /* bytes of a buffer, elements of a vector */
 	__u64 name;  /* where the peer's address is, in user space */
 	__u64 behind; /* bytes that the same call transferred after these */
 };
 
-/* Always read by the field: what a program may load directly it may also probe. */
+#if defined(__TARGET_ARCH_x86)
+#define READ_CALL(call, registers, read)                                                        \
+	do {                                                                                    \
+		(call)->number = read(registers, orig_ax);                                      \
+		(call)->arguments[0] = read(registers, di);                                     \
+		(call)->arguments[1] = read(registers, si);                                     \
+		(call)->arguments[2] = read(registers, dx);                                     \
+		(call)->arguments[3] = read(registers, r10);                                    \
+		(call)->arguments[4] = read(registers, r8);                                     \
+	} while (0)
+#else
+#define READ_CALL(call, registers, read)                                                        \
+	do {                                                                                    \
+		(call)->number = read(registers, syscallno);                                    \
+		(call)->arguments[0] = read(registers, orig_x0);                                \
+		(call)->arguments[1] = read(registers, regs[1]);                                \
+		(call)->arguments[2] = read(registers, regs[2]);                                \
+		(call)->arguments[3] = read(registers, regs[3]);                                \
+		(call)->arguments[4] = read(registers, regs[4]);                                \
+	} while (0)
+#endif
+
 static __always_inline void read_call(struct call *call, struct pt_regs *registers)
 {
-#if defined(__TARGET_ARCH_x86)
-	call->number = READ(registers, orig_ax);
-	call->arguments[0] = READ(registers, di);
-	call->arguments[1] = READ(registers, si);
-	call->arguments[2] = READ(registers, dx);
-	call->arguments[3] = READ(registers, r10);
-	call->arguments[4] = READ(registers, r8);
-#else
-	call->number = READ(registers, syscallno);
-	call->arguments[0] = READ(registers, orig_x0);
-	call->arguments[1] = READ(registers, regs[1]);
-	call->arguments[2] = READ(registers, regs[2]);
-	call->arguments[3] = READ(registers, regs[3]);
-	call->arguments[4] = READ(registers, regs[4]);
-#endif
+	READ_CALL(call, registers, READ);
+}
+
+/* arch/x86/include/asm/page_64_types.h, arch/arm64/include/asm/memory.h, without KASAN. */
+#define THREAD_SIZE 16384
+
+/* bpf_task_pt_regs is there from Linux 5.15; before, registers are at the top of the stack. */
+static __always_inline void read_current_call(struct call *call)
+{
+	struct task_struct *task;
+	struct pt_regs *registers;
+
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs)) {
+		registers = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+		READ_CALL(call, registers, READ);
+		return;
+	}
+	task = (struct task_struct *)bpf_get_current_task();
+	registers = (struct pt_regs *)(BPF_CORE_READ(task, stack) + THREAD_SIZE -
+				       bpf_core_type_size(struct pt_regs));
+	READ_CALL(call, registers, BPF_CORE_READ);
 }
 
 /* The direction of a system call that transfers one message or one run of bytes; -1 for others. */

@@ -172,6 +172,12 @@ static __always_inline __u32 received_position(struct sock *sk, struct tcp_sock 
 	return position;
 }
 
+/* The position that TCP is at, from an arbitrary origin. */
+static __always_inline __u32 tcp_position(struct sock *sk, struct tcp_sock *tcp, __u32 direction)
+{
+	return direction == SENT ? READ(tcp, write_seq) : received_position(sk, tcp);
+}
+
 /*
  * Where the first byte of this transfer stands in its stream. TCP keeps count itself, which needs
  * no state of ours, tells of transfers that were missed, and works for connections older than we.
