@@ -50,9 +50,12 @@ const CORE: &[&str] = &[
     "transports::ipv6",
     "sharing::a_connection_is_passed_to_a_worker",
     "sharing::threads_share_a_connection",
+    "sharing::many_processes_wait",
     "lifetimes::a_server_leaves_in_its_answer",
     "filters::by_pid",
     "faults::a_killed_agent_leaves_nothing",
+    "faults::no_memory_to_lock",
+    "lockdown::",
 ];
 
 /// What to run in the machines.
