@@ -1,9 +1,11 @@
 //! What the kernel and our privileges allow, found out before anything is loaded.
 
 use crate::error::ProbeError;
-use crate::sys::Pages;
 use aya::{Btf, Endianness};
+use memmap2::MmapMut;
+use procfs::process::Process;
 use std::fs;
+use std::io::{self, Read as _};
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 const LOCKDOWN_PATH: &str = "/sys/kernel/security/lockdown";
@@ -32,8 +34,9 @@ pub(crate) fn check() -> Result<(), ProbeError> {
     if !is_at_least(OLDEST.0, OLDEST.1) {
         return Err(ProbeError::KernelTooOld { release });
     }
-    let missing =
-        missing_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+    // Without /proc nothing can be told: let the kernel decide.
+    let effective = Process::myself().and_then(|process| process.status());
+    let missing = missing_capabilities(effective.map_or(u64::MAX, |status| status.capeff));
     if !missing.is_empty() {
         return Err(ProbeError::NotPermitted { missing: missing.join(" and ") });
     }
@@ -45,16 +48,22 @@ pub(crate) fn check() -> Result<(), ProbeError> {
 }
 
 /// The kernel's own types.
+///
+/// They are read into pages of their own, which go back to the system at once: an allocator keeps
+/// what large, short-lived buffers leave behind.
 pub(crate) fn types() -> Result<Btf, ProbeError> {
     let mut file = fs::File::open(BTF_PATH).map_err(no_btf)?;
-    let bytes = Pages::read(&mut file).map_err(no_btf)?;
+    let length = file.metadata().map_err(no_btf)?.len();
+    let length = usize::try_from(length).map_err(|error| no_btf(io::Error::other(error)))?;
+    let mut bytes = MmapMut::map_anon(length).map_err(no_btf)?;
+    file.read_exact(&mut bytes).map_err(no_btf)?;
     Btf::parse(&bytes, Endianness::default()).map_err(|error| ProbeError::Kernel {
         action: "reading the kernel's type information",
         source: error.into(),
     })
 }
 
-fn no_btf(error: std::io::Error) -> ProbeError {
+fn no_btf(error: io::Error) -> ProbeError {
     ProbeError::NoBtf { path: BTF_PATH, source: error.into() }
 }
 
@@ -64,13 +73,8 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// What the effective capabilities in `/proc/self/status` lack.
-fn missing_capabilities(status: &str) -> Vec<&'static str> {
-    let effective = status
-        .lines()
-        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok())
-        // Without /proc nothing can be told: let the kernel decide.
-        .unwrap_or(u64::MAX);
+/// What the effective capabilities lack.
+fn missing_capabilities(effective: u64) -> Vec<&'static str> {
     let has = |capability: u32| effective & (1 << capability) != 0;
     [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")]
         .into_iter()
@@ -97,10 +101,10 @@ mod tests {
 
     #[test]
     fn capabilities_are_missed_by_name() {
-        assert_eq!(missing_capabilities("CapEff:\t0000000000000000\n"), ["CAP_BPF", "CAP_PERFMON"]);
-        assert_eq!(missing_capabilities("CapEff:\t0000008000000000\n"), ["CAP_PERFMON"]);
-        assert_eq!(missing_capabilities("CapEff:\t000000c000000000\n"), [""; 0]);
-        assert_eq!(missing_capabilities("CapEff:\t0000000000200000\n"), [""; 0], "CAP_SYS_ADMIN");
+        assert_eq!(missing_capabilities(0), ["CAP_BPF", "CAP_PERFMON"]);
+        assert_eq!(missing_capabilities(1 << CAP_BPF), ["CAP_PERFMON"]);
+        assert_eq!(missing_capabilities(1 << CAP_BPF | 1 << CAP_PERFMON), [""; 0]);
+        assert_eq!(missing_capabilities(1 << CAP_SYS_ADMIN), [""; 0]);
     }
 
     #[test]

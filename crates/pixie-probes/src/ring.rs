@@ -3,9 +3,9 @@
 //! Unlike a reader that takes one record at a time, this one can look at the next record of several
 //! rings without consuming any, which is how they are merged by time.
 
+use memmap2::{MmapOptions, MmapRaw};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::ptr::NonNull;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// `BPF_RINGBUF_BUSY_BIT`: the record is still being written.
@@ -20,52 +20,55 @@ const COMMIT_SHARE: u64 = 8;
 /// One ring, mapped: a page with the consumer's position, a page with the producer's, and the data
 /// twice in a row, so that a record that wraps around is still in one piece.
 pub(crate) struct Ring {
-    consumer: NonNull<AtomicU64>,
-    producer: NonNull<AtomicU64>,
-    data: NonNull<u8>,
-    bytes: u64,
+    consumer: MmapRaw,
+    /// The producer's page, and the data behind it.
+    producer: MmapRaw,
     page: usize,
+    bytes: u64,
     /// What has been looked at; ahead of what the kernel knows of.
     position: u64,
     committed: u64,
     _map: OwnedFd,
 }
 
-// SAFETY: the mappings belong to this value alone and are reached through it alone; the positions
-// shared with the kernel are atomic.
-unsafe impl Send for Ring {}
-
+#[expect(
+    clippy::cast_ptr_alignment,
+    reason = "pages begin with the kernel's own words, and records are aligned to 8 bytes"
+)]
 impl Ring {
     /// Maps the ring buffer `map`, which has room for `bytes`.
     pub(crate) fn new(map: OwnedFd, bytes: u32) -> io::Result<Self> {
         let page = page_size();
-        let size = bytes as usize;
-        let read_write = libc::PROT_READ | libc::PROT_WRITE;
-        let consumer = mmap(&map, 0, page, read_write)?;
-        let producer = mmap(&map, page, page + 2 * size, libc::PROT_READ).inspect_err(|_| {
-            // SAFETY: it was mapped just now, and nothing refers to it.
-            unsafe { libc::munmap(consumer.as_ptr().cast(), page) };
-        })?;
-        // SAFETY: the data follow the producer's page within the same mapping.
-        let data = unsafe { producer.add(page) };
+        let consumer = MmapOptions::new().len(page).map_raw(&map)?;
+        let producer = MmapOptions::new()
+            .offset(page as u64)
+            .len(page + 2 * bytes as usize)
+            .map_raw_read_only(&map)?;
         Ok(Self {
-            consumer: consumer.cast(),
-            producer: producer.cast(),
-            data,
-            bytes: u64::from(bytes),
+            consumer,
+            producer,
             page,
+            bytes: u64::from(bytes),
             position: 0,
             committed: 0,
             _map: map,
         })
     }
 
+    /// The first byte of the data.
+    fn data(&self) -> *const u8 {
+        // SAFETY: the data follow the producer's page within the same mapping.
+        unsafe { self.producer.as_ptr().add(self.page) }
+    }
+
     /// The next record, if there is one that is complete. It stays there until [`Ring::advance`].
     #[inline]
     pub(crate) fn peek(&mut self) -> Option<&[u8]> {
         loop {
-            // SAFETY: the page is mapped for as long as `self` lives, and only atomically written.
-            let produced = unsafe { self.producer.as_ref() }.load(Ordering::Acquire);
+            // SAFETY: the page begins with this word, is mapped for as long as `self` lives, and is
+            // only atomically written.
+            let produced =
+                unsafe { &*self.producer.as_ptr().cast::<AtomicU64>() }.load(Ordering::Acquire);
             if self.position >= produced {
                 return None;
             }
@@ -79,7 +82,7 @@ impl Ring {
             // acquire), and does not write there again before we give the room back, which needs
             // `&mut self`. A record is at most as long as the ring, and the ring is mapped twice.
             return Some(unsafe {
-                std::slice::from_raw_parts(self.data.add(start).as_ptr(), length as usize)
+                std::slice::from_raw_parts(self.data().add(start), length as usize)
             });
         }
     }
@@ -95,8 +98,10 @@ impl Ring {
     /// Gives the room of what was stepped over back to the kernel.
     pub(crate) fn commit(&mut self) {
         self.committed = self.position;
-        // SAFETY: the page is mapped for as long as `self` lives, and only atomically written.
-        unsafe { self.consumer.as_ref() }.store(self.position, Ordering::Release);
+        // SAFETY: the page begins with this word, is mapped for as long as `self` lives, and is only
+        // atomically accessed.
+        unsafe { &*self.consumer.as_ptr().cast::<AtomicU64>() }
+            .store(self.position, Ordering::Release);
     }
 
     /// Length and discard bit of the record at our position; `None` while it is being written.
@@ -104,7 +109,7 @@ impl Ring {
         let offset = (self.position % self.bytes) as usize;
         // SAFETY: the kernel aligns records to 8 bytes, and the position is that of one. The first
         // word is only atomically written.
-        let word = unsafe { self.data.add(offset).cast::<AtomicU32>().as_ref() };
+        let word = unsafe { &*self.data().add(offset).cast::<AtomicU32>() };
         let word = word.load(Ordering::Acquire);
         let length = word & !(BUSY | DISCARD);
         (word & BUSY == 0 && u64::from(length) <= self.bytes)
@@ -119,32 +124,9 @@ impl Ring {
     }
 }
 
-impl Drop for Ring {
-    fn drop(&mut self) {
-        let data = self.page + 2 * self.bytes as usize;
-        // SAFETY: both were mapped in `new` with these sizes, and nothing borrowed from them lives.
-        unsafe {
-            libc::munmap(self.consumer.as_ptr().cast(), self.page);
-            libc::munmap(self.producer.as_ptr().cast(), data);
-        }
-    }
-}
-
 /// The size of a page in bytes.
 pub(crate) fn page_size() -> usize {
     // SAFETY: it has no arguments that could be wrong.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(size).unwrap_or(4096)
-}
-
-fn mmap(map: &OwnedFd, offset: usize, length: usize, access: i32) -> io::Result<NonNull<u8>> {
-    let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
-    // SAFETY: a new mapping at an address of the kernel's choosing overlaps nothing of ours.
-    let address = unsafe {
-        libc::mmap(std::ptr::null_mut(), length, access, libc::MAP_SHARED, map.as_raw_fd(), offset)
-    };
-    if address == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))
 }

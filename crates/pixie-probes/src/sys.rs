@@ -1,9 +1,7 @@
 //! The system calls that the loader library does not offer.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::ptr::NonNull;
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
@@ -119,50 +117,6 @@ pub(crate) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
     Ok(info[RECURSION_MISSES_AT / 8])
-}
-
-/// Memory that does not come from the allocator, and goes back to the system at once: allocators keep
-/// what large, short-lived buffers leave behind.
-pub(crate) struct Pages {
-    start: NonNull<u8>,
-    length: usize,
-}
-
-impl Pages {
-    /// Reads a file whole.
-    pub(crate) fn read(file: &mut File) -> io::Result<Self> {
-        let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a new mapping at an address of the kernel's choosing overlaps nothing of ours.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), length, access, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
-        let pages = Self { start, length };
-        // SAFETY: these are `length` bytes, zeroed, mapped for as long as `pages` lives, and nothing
-        // else refers to them.
-        file.read_exact(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), length) })?;
-        Ok(pages)
-    }
-}
-
-impl std::ops::Deref for Pages {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        // SAFETY: these bytes are mapped and initialised for as long as `self` lives, and no
-        // mutable reference to them is left.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
-    }
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        // SAFETY: it was mapped in `read` with this length, and nothing borrowed from it lives.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
-    }
 }
 
 /// `CLOCK_MONOTONIC`, in nanoseconds.
