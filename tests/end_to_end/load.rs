@@ -18,7 +18,10 @@ tests! {
     once: ten_thousand_requests_by_wrk, pipelined_requests_by_wrk;
 }
 
-const REQUESTS: usize = 10_000;
+/// How many requests are many: fewer where the machine is slow.
+fn many(setup: &Setup) -> usize {
+    if setup.slow > 1 { 1000 } else { 10_000 }
+}
 
 /// Room for all of it, so that every request must be there.
 const AMPLE: usize = 64 << 20;
@@ -43,7 +46,7 @@ fn wire_bytes(log: &[Logged]) -> u64 {
 
 /// Lets ab make ten thousand requests. Every one must be there, once a side.
 fn requests_by_ab(setup: &Setup, options: &[&str]) -> Result<(Observed, usize), Skip> {
-    let requests = REQUESTS / if setup.slow > 1 { 10 } else { 1 };
+    let requests = many(setup);
     let server = nginx(setup)?;
     let mut ab = ab(&server, requests, options)?;
     let tracer = setup.tracer_of(server.port).ring_bytes(AMPLE);
@@ -168,8 +171,8 @@ fn requests_by_wrk(setup: &Setup, depth: usize) -> Outcome {
     let server = nginx(setup)?;
     let tracer = setup.tracer_of(server.port).ring_bytes(AMPLE);
     let watch = setup.watch(tracer);
-    let (pid, responses) = wrk(&server, depth, REQUESTS)?;
-    assert!(responses >= REQUESTS, "wrk got {responses} responses");
+    let (pid, responses) = wrk(&server, depth, many(setup))?;
+    assert!(responses >= many(setup), "wrk got {responses} responses");
     // What was under way when wrk hung up is served and logged yet.
     let mut log = server.log(setup, responses);
     loop {
@@ -198,14 +201,15 @@ fn pipelined_requests_by_wrk(setup: &Setup) -> Outcome {
 /// and no byte is counted twice or made up.
 fn a_ring_that_is_too_small(setup: &Setup) -> Outcome {
     let server = nginx(setup)?;
-    let mut ab = ab(&server, REQUESTS, &["-k"])?;
+    let requests = many(setup);
+    let mut ab = ab(&server, requests, &["-k"])?;
     let tracer =
         setup.tracer_of(server.port).ring_bytes(16 << 10).poll_interval(Duration::from_millis(100));
     let watch = setup.watch(tracer);
     let (_, said) = process::run(&mut ab);
     check_ab(&said);
     let observed = watch.stop_after(0);
-    let log = server.log(setup, REQUESTS);
+    let log = server.log(setup, requests);
 
     // That seen is reserved, and that bytes are delivered or in gaps, is checked of all sessions.
     let capture = &observed.stats.capture;
@@ -225,7 +229,7 @@ fn a_ring_that_is_too_small(setup: &Setup) -> Outcome {
         capture.bytes_dropped
     );
     let records = observed.http().count();
-    assert!(records < 2 * REQUESTS, "all records in spite of losses");
+    assert!(records < 2 * requests, "all records in spite of losses");
     for http in observed.http().filter(|http| http.request.is_some()) {
         assert_eq!(http.path(), "/small.txt", "what is there is right");
     }
