@@ -340,6 +340,7 @@ fn a_gap_over_chunk_framing_ends_at_the_last_chunk_or_the_next_head() {
     talk.client(get("/3")).server(head).gap(RESPONSES, 1000);
     talk.client(get("/4")).server(ok("x"));
     assert_eq!(talk.summary()[1..], ["GET /2 0 | 200 5+", "GET /3 0 | 200 5+", "GET /4 0 | 200 1"]);
+    assert!(talk.records[2].traffic.latency.is_some(), "when its last byte came is known");
 }
 
 #[test]

@@ -332,7 +332,9 @@ impl Half {
                 self.starts_at = Some(since);
                 self.pass(in_chunked, passed, exchanges);
                 if in_chunked {
-                    self.end(None, false, None, exchanges);
+                    // It has ended with what was transferred last before this.
+                    let ended = if passed == 0 { self.last } else { since };
+                    self.end(Some(ended), false, None, exchanges);
                 }
                 self.state = State::Boundary;
                 rest
@@ -528,7 +530,8 @@ impl Half {
             State::UntilClose => self.end(Some(self.last), true, None, exchanges),
             State::Search(search) if search.is_in_chunked() => {
                 self.wire += search.kept() as u64;
-                self.end(None, false, None, exchanges);
+                // Whether that was all of it cannot be told, but when the last of it came can.
+                self.end(Some(self.last), false, None, exchanges);
             }
             State::Blocked | State::Switched => return,
             State::Head(_) if self.synced => self.cause = Cause::Malformed,
