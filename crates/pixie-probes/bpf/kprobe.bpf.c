@@ -96,6 +96,9 @@ int socket_released(struct pt_regs *context)
 	if (!state || !told_otherwise(state))
 		return 0;
 	read_current_call(&call);
+	/* Which of many messages this is, only the end of the call tells. */
+	if (call.number == SYS_SENDMMSG || call.number == SYS_RECVMMSG)
+		return 0;
 	locate(&payload, &call);
 	if (begun->done && payload.kind == PAYLOAD_BUFFER)
 		payload.address += begun->done;
