@@ -19,6 +19,7 @@
 /* A transfer that is under way, by the task that makes it. */
 struct under_way {
 	__u64 sk;
+	__u64 inode; /* of its file: another one means another socket at the same address */
 	__u32 direction;
 	__u32 base; /* the position from which on it is still to be told */
 	__u32 done; /* bytes of it that were told */
@@ -32,11 +33,17 @@ struct {
 	__type(value, struct under_way);
 } under_way SEC(".maps");
 
+static __always_inline __u64 inode_of(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
+}
+
 static __always_inline int tcp_begins(struct sock *sk, __u32 direction)
 {
 	struct under_way begun = { .sk = (__u64)sk, .direction = direction };
 	__u64 task = bpf_get_current_pid_tgid();
 
+	begun.inode = inode_of(sk);
 	begun.base = tcp_position(sk, as_tcp(sk), direction);
 	bpf_map_update_elem(&under_way, &task, &begun, BPF_ANY);
 	return 0;
@@ -83,7 +90,7 @@ int socket_released(struct pt_regs *context)
 	struct call call;
 	__u32 direction, length;
 
-	if (!begun || begun->sk != (__u64)sk)
+	if (!begun || begun->sk != (__u64)sk || begun->inode != inode_of(sk))
 		return 0;
 	direction = begun->direction & 1;
 	/* Not the FIN, which comes behind what was sent. */
@@ -92,7 +99,7 @@ int socket_released(struct pt_regs *context)
 	length = tcp_position(sk, as_tcp(sk), direction) - begun->base;
 	if (!length && (begun->done || direction != RECEIVED || !all_received(sk)))
 		return 0;
-	state = make_state(sk, BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino));
+	state = make_state(sk, begun->inode);
 	if (!state || !told_otherwise(state))
 		return 0;
 	read_current_call(&call);
