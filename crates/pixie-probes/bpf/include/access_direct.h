@@ -41,7 +41,10 @@ static __always_inline struct state *make_by_address(struct sock *sk)
 		return state;
 	if (!begin(&fresh, sk))
 		return NULL;
-	bpf_map_update_elem(&states_by_address, &key, &fresh, BPF_ANY);
+	if (state)
+		bpf_map_delete_elem(&states_by_address, &key);
+	/* Another thread's may have got there first. */
+	bpf_map_update_elem(&states_by_address, &key, &fresh, BPF_NOEXIST);
 	return find_by_address(sk);
 }
 
@@ -54,17 +57,16 @@ static __always_inline struct state *find_state(struct sock *sk)
 
 static __always_inline struct state *make_state(struct sock *sk)
 {
-	struct state *state;
+	struct state *state, fresh = {};
 
 	if (!settings.socket_storage)
 		return make_by_address(sk);
 	state = bpf_sk_storage_get(&states, sk, NULL, 0);
-	if (state || !transport_of(sk))
+	if (state || !begin(&fresh, sk))
 		return state;
-	state = bpf_sk_storage_get(&states, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (state)
-		begin(state, sk);
-	return state;
+	state = bpf_sk_storage_get(&states, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
+	/* None if another thread got there first: then there is its. */
+	return state ? state : bpf_sk_storage_get(&states, sk, NULL, 0);
 }
 
 /* What hangs on the socket goes with it. */

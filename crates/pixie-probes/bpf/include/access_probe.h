@@ -35,7 +35,10 @@ static __always_inline struct state *make_state(struct sock *sk, __u64 inode)
 
 	if (!begin(&fresh, sk))
 		return NULL;
-	bpf_map_update_elem(&states, &key, &fresh, BPF_ANY);
+	if (state)
+		bpf_map_delete_elem(&states, &key);
+	/* Another thread's may have got there first. */
+	bpf_map_update_elem(&states, &key, &fresh, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&states, &key);
 }
 

@@ -15,12 +15,13 @@ enum state_flag {
 	STATE_IGNORED = 2,  /* user space said that nobody parses it */
 	STATE_SENT = 4,     /* something was sent, so that position[SENT] is known */
 	STATE_RECEIVED = 8,
+	STATE_ANNOUNCED = 16, /* user space knows of it */
 };
 
 #define EARLY_TRANSFERS 32
 
 struct state {
-	__u64 connection;  /* 0: not announced yet */
+	__u64 connection;
 	__u64 socket_inode; /* tells apart sockets that had the same address */
 	__u64 next_look;   /* when to look for a verdict again */
 	__u32 pid;         /* the process that it was announced in */
@@ -282,8 +283,7 @@ static __noinline void announce(struct sock *sk, struct state *state, __u32 pid,
 		return;
 	}
 	state->flags &= ~STATE_EXCLUDED;
-	if (!state->connection)
-		state->connection = new_connection();
+	state->flags |= STATE_ANNOUNCED;
 	if (state->transport == TRANSPORT_TCP || state->transport == TRANSPORT_UDP)
 		told = announce_inet(ring, sk, state, time);
 	else
@@ -293,12 +293,18 @@ static __noinline void announce(struct sock *sk, struct state *state, __u32 pid,
 		state->pid = 0;
 }
 
-/* Fills in a new state; false for sockets that are not traced. */
+/*
+ * Fills in a new state; false for sockets that are not traced. The number is given here, where
+ * threads that use the socket at the same time agree on one state.
+ */
 static __always_inline bool begin(struct state *state, struct sock *sk)
 {
 	state->transport = transport_of(sk);
+	if (!state->transport)
+		return false;
 	state->early = EARLY_TRANSFERS;
-	return state->transport != 0;
+	state->connection = new_connection();
+	return true;
 }
 
 #endif

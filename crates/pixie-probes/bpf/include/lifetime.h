@@ -42,7 +42,7 @@ int BPF_PROG(tcp_destroyed, struct sock *sk)
 
 	if (!state)
 		return 0;
-	if (!state->connection || state->flags & STATE_EXCLUDED)
+	if (!(state->flags & STATE_ANNOUNCED) || state->flags & STATE_EXCLUDED)
 		goto forget;
 	event = begin_event(EVENT_CLOSE);
 	if (!event)
