@@ -12,6 +12,7 @@ use std::time::Duration;
 /// the agent's own share is in the numbers.
 const SCRIPT: &str = r#"
 measure() { echo "$1 $(/calls exchange 2000)"; }
+: > /tmp/said
 measure warm-up; measure untraced
 for backend in socket fentry kprobe sysexit; do
     /trace --quiet --backend $backend 2> /tmp/said & agent=$!
