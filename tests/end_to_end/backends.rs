@@ -75,7 +75,7 @@ fn socket_loads(_: &Setup) -> Outcome {
 
 fn fentry_loads(_: &Setup) -> Outcome {
     // A kernel without kprobes may well be one that lets nobody probe its functions.
-    check(Backend::Fentry, kernel() >= (5, 8) && kernel_has("register_kretprobe"))
+    check(Backend::Fentry, kernel() >= (5, 15) && kernel_has("register_kretprobe"))
 }
 
 fn kprobe_loads(_: &Setup) -> Outcome {

@@ -47,6 +47,11 @@ impl Loaded {
         options: &CaptureOptions,
         btf: &Btf,
     ) -> Result<Self, BoxError> {
+        // Linux 5.10 takes these programs, and then runs them wrongly: datagrams of 131 bytes went
+        // the way of those of up to 128.
+        if backend == Backend::Fentry && !kernel::is_at_least(5, 15) {
+            return Err("it needs Linux 5.15 or later".into());
+        }
         let sizes = RingSizes::new(options.ring_bytes);
         let settings = settings(options, sizes.shards);
         let mut ebpf = EbpfLoader::new()

@@ -18,7 +18,7 @@ pub enum Backend {
     /// alone. Linux 6.3 and later.
     Socket,
     /// Exits of the protocol families' send and receive functions, by BPF trampolines.
-    /// Linux 5.8 and later, with `CONFIG_FUNCTION_TRACER`.
+    /// Linux 5.15 and later, with `CONFIG_FUNCTION_TRACER`.
     Fentry,
     /// The exit of every system call, by the tracepoint `sys_exit`. Works everywhere; taxes system
     /// calls that have nothing to do with sockets too.
