@@ -45,7 +45,6 @@ const CORE: &[&str] = &[
     "calls::sendfile",
     "datagrams::one_by_one_to_named_peers",
     "exchanges::nginx_and_curl",
-    "transports::a_connection_is_older_than_the_tracer",
     "transports::unix_sockets",
     "transports::ipv6",
     "sharing::a_connection_is_passed_to_a_worker",
