@@ -8,7 +8,7 @@ use pixie_core::id::{ConnectionId, Direction, Transport};
 use pixie_core::record::{Connection, Traffic};
 use pixie_core::time::MonotonicTime;
 use pixie_protocols::http1::Http1;
-use pixie_protocols::parser::{Context, Limits, Output, Parser, Protocol, Segment};
+use pixie_protocols::parser::{Context, Output, Parser, Protocol, Segment};
 use std::hint::black_box;
 
 /// What a load generator and a web server say to each other.
@@ -47,8 +47,7 @@ struct Exchange {
 fn parser() -> Box<dyn Parser> {
     let mut traffic = Traffic::default();
     traffic.connection = Connection::new(ConnectionId(1), Transport::Tcp).into();
-    let limits = Limits::default();
-    Http1.parser(Context { traffic, requests: Some(Direction::Sent), limits })
+    Http1.parser(Context::new(traffic, Some(Direction::Sent)))
 }
 
 fn feed(parser: &mut dyn Parser, direction: Direction, bytes: &[u8]) {

@@ -37,8 +37,7 @@ struct Talk {
 
 impl Talk {
     fn new() -> Self {
-        let limits = Limits::default();
-        let context = Context { traffic: Traffic::default(), requests: Some(REQUESTS), limits };
+        let context = Context::new(Traffic::default(), Some(REQUESTS));
         let parser = Http1.parser(context);
         Self { parser, now: 0, records: Vec::new(), skipped: 0, switched: false, unread: 0 }
     }

@@ -162,7 +162,7 @@ impl Connections {
         let known = Arc::clone(&traffic.connection);
         let mut conversation = Conversation::new(traffic);
         if let Some((protocol, requests)) = given_protocol(&known, work) {
-            conversation.begin(&*protocol, Some(requests), work);
+            conversation.begin(&*protocol, Some(requests), None, work);
         }
         let connection = Box::new(Connection::new(conversation, work.stream, time));
         self.memory += connection.memory;

@@ -5,7 +5,7 @@ use pixie_core::record::{Cause, Process, Stage, Traffic};
 use pixie_core::time::MonotonicTime;
 use pixie_probes::event::Open;
 use pixie_protocols::detect::{Detection, Detector};
-use pixie_protocols::parser::{Context, Output, Parser, Protocol, Segment, Switch};
+use pixie_protocols::parser::{Context, Next, Output, Parser, Protocol, Segment, Switch};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -81,16 +81,18 @@ impl Conversation {
         self.traffic.connection.transport
     }
 
-    /// Takes the protocol for known: requests go in this direction, if that is known too.
+    /// Takes the protocol for known: requests go in this direction, if that is known too, and this
+    /// exchange led to it.
     pub(super) fn begin(
         &mut self,
         protocol: &dyn Protocol,
         requests: Option<Direction>,
+        begun: Option<Box<Record>>,
         work: &mut Work,
     ) {
         let mut traffic = self.traffic.clone();
         traffic.role = requests.map(Context::role).or(traffic.role);
-        let context = Context { traffic, requests, limits: work.limits };
+        let context = Context::new(traffic, requests).with_limits(work.limits).with_begun(begun);
         self.state = State::Parsing(protocol.parser(context));
         self.stumbles = 0;
         match std::mem::replace(&mut self.detected, Detected::Found) {
@@ -215,7 +217,7 @@ impl Conversation {
         match detector.offer(&work.registry, segment) {
             Detection::Found { protocol, requests } => {
                 let held = detector.take_held();
-                self.begin(&*protocol, Some(requests), work);
+                self.begin(&*protocol, Some(requests), None, work);
                 if held.is_empty() {
                     return self.take(segment, work);
                 }
@@ -289,10 +291,17 @@ impl Conversation {
 
     /// Lets another protocol follow. Returns the bytes that belong to it.
     fn switch(&mut self, switch: Switch, time: MonotonicTime, work: &mut Work) -> Vec<Unread> {
-        match switch.protocol.map(|name| work.registry.get(name).cloned()) {
-            None => self.detect_anew(),
-            Some(Some(protocol)) => self.begin(&*protocol, None, work),
-            Some(None) => {
+        if switch.proxied.is_some() {
+            Arc::make_mut(&mut self.traffic.connection).proxied = switch.proxied;
+        }
+        let protocol = match switch.next {
+            Next::Protocol(name) => work.registry.get(name).cloned(),
+            _ => None,
+        };
+        match protocol {
+            Some(protocol) => self.begin(&*protocol, None, switch.begun, work),
+            None if switch.next == Next::Detect => self.detect_anew(),
+            None => {
                 self.state = State::Unparsed;
                 self.ignore(work);
             }

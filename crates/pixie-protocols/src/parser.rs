@@ -12,7 +12,7 @@
 //! ```
 
 use pixie_core::id::{Direction, Role, Transport};
-use pixie_core::record::{Cause, Traffic};
+use pixie_core::record::{Cause, Proxied, Traffic};
 use pixie_core::time::MonotonicTime;
 use pixie_core::{Record, RecordKind};
 use std::net::SocketAddr;
@@ -84,12 +84,47 @@ pub enum Output {
 
 /// A change of protocol in mid-connection. The parser is not fed again.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Switch {
-    /// The protocol that follows; `None` lets detection find it.
-    pub protocol: Option<&'static str>,
+    /// What follows.
+    pub next: Next,
     /// Bytes that the parser was fed but that belong to what follows, by
     /// [`Direction::index`].
     pub unread: [Vec<u8>; 2],
+    /// The exchange by which the change was agreed on, where what follows depends on it: it is
+    /// handed on as [`Context::begun`]. It is a copy; the parser emits the record itself, too.
+    pub begun: Option<Box<Record>>,
+    /// Whose connection a proxy passes on: later records on the connection say so.
+    pub proxied: Option<Proxied>,
+}
+
+/// What follows a change of protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Next {
+    /// Whatever detection finds.
+    Detect,
+    /// The protocol of this name; nothing is parsed when there is none.
+    Protocol(&'static str),
+    /// Nothing that could be parsed: it is encrypted, say.
+    Opaque,
+}
+
+impl Switch {
+    /// A change to `next` at a place where nothing that was fed is left unread.
+    #[must_use]
+    pub fn to(next: Next) -> Self {
+        Self { next, unread: [Vec::new(), Vec::new()], begun: None, proxied: None }
+    }
+
+    /// The same, with bytes that the parser was fed but that belong to what follows.
+    #[must_use]
+    pub fn with_unread(mut self, direction: Direction, bytes: Vec<u8>) -> Self {
+        if let Some(unread) = self.unread.get_mut(direction.index()) {
+            *unread = bytes;
+        }
+        self
+    }
 }
 
 /// What the first bytes of a connection say about its protocol.
@@ -136,6 +171,7 @@ pub const PROBE_LIMIT: usize = 4096;
 
 /// What a parser is told of its connection.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Context {
     /// The template for the records' [`Traffic`]: process, connection and, where the socket tells,
     /// role. Parsers clone it into each record with [`Traffic::timed`].
@@ -144,6 +180,9 @@ pub struct Context {
     pub requests: Option<Direction>,
     /// Bounds on what a parser may hold.
     pub limits: Limits,
+    /// The exchange by which the connection changed to this protocol, if it did: the `Upgrade`
+    /// request of a WebSocket or of h2c.
+    pub begun: Option<Box<Record>>,
 }
 
 /// Bounds on what a parser may hold.
@@ -176,6 +215,26 @@ impl Limits {
 }
 
 impl Context {
+    /// A connection from its start, with the default limits.
+    #[must_use]
+    pub fn new(traffic: Traffic, requests: Option<Direction>) -> Self {
+        Self { traffic, requests, limits: Limits::default(), begun: None }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The same for a connection that changed to this protocol by an exchange of another.
+    #[must_use]
+    pub fn with_begun(mut self, begun: Option<Box<Record>>) -> Self {
+        self.begun = begun;
+        self
+    }
+
     /// The role of the traced process when its requests go in `direction`.
     #[must_use]
     pub fn role(requests: Direction) -> Role {

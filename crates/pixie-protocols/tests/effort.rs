@@ -7,37 +7,17 @@ use pixie_core::time::MonotonicTime;
 use pixie_protocols::detect::Detector;
 use pixie_protocols::parser::{Limits, Segment};
 use pixie_protocols::registry::Registry;
-use std::time::{Duration, Instant};
-use support::{REQUESTS, Talk};
+use support::effort::assert_linear;
+use support::{REQUESTS, http1};
 
-/// Eight times the bytes may take this many times as long: linear effort takes 8 times, quadratic
-/// 64 times.
-const GENEROUS: u32 = 24;
-
-/// Measures again and again, and takes the fastest, until that is linear: other programs on the
-/// machine can only make it slower.
-#[track_caller]
-fn assert_linear(act: impl Fn(usize)) {
-    let time = |size: usize| {
-        let start = Instant::now();
-        act(size);
-        start.elapsed()
-    };
-    let (mut small, mut large) = (Duration::MAX, Duration::MAX);
-    let is_linear = (0..20).any(|_| {
-        small = small.min(time(4 << 10));
-        large = large.min(time(32 << 10));
-        large < small * GENEROUS + Duration::from_millis(1)
-    });
-    assert!(is_linear, "{small:?} for 4 KiB, {large:?} for 32 KiB");
-}
+type Talk = support::Talk<pixie_core::record::Http>;
 
 /// One byte at a time.
 fn trickle(bytes: &[u8]) {
     let mut limits = Limits::default();
     limits.buffer = 1 << 20;
     let mut talk = Talk::with_limits(limits);
-    talk.client(support::get("/"));
+    talk.client(http1::get("/"));
     talk.feed_in_pieces(REQUESTS, bytes, &[1]);
 }
 

@@ -2,11 +2,15 @@
 
 mod support;
 
+use pixie_core::Record;
 use pixie_core::id::{Direction, Role};
 use pixie_core::record::{BodyDecoding, Cause, Headers, HttpVersion};
-use pixie_protocols::parser::Limits;
+use pixie_protocols::parser::{Limits, Next};
 use std::time::Duration;
-use support::{REQUESTS, RESPONSES, Talk, get, ok};
+use support::http1::{get, ok};
+use support::{REQUESTS, RESPONSES};
+
+type Talk = support::Talk<pixie_core::record::Http>;
 
 #[track_caller]
 fn assert_summary(talk: &Talk, expected: &[&str]) {
@@ -153,7 +157,7 @@ fn connect_hands_the_connection_over() {
     talk.server("HTTP/1.1 200 Connection established\r\n\r\n\x16\x03\x01");
     assert_summary(&talk, &["CONNECT a.test:443 0 | 200 0"]);
     let switch = talk.switch.as_ref().unwrap();
-    assert_eq!(switch.protocol, None);
+    assert_eq!(switch.next, Next::Detect);
     assert_eq!(switch.unread[Direction::Sent.index()], b"early");
     assert_eq!(switch.unread[Direction::Received.index()], b"\x16\x03\x01");
     talk.finish();
@@ -171,12 +175,12 @@ fn a_refused_connect_changes_nothing() {
 
 #[test]
 fn an_upgrade_names_the_protocol_that_follows() {
-    for (token, protocol) in [
-        ("websocket", Some("websocket")),
-        ("WebSocket/13", Some("websocket")),
-        ("h2c", Some("http2")),
-        ("TLS/1.0, HTTP/1.1", Some("tls")),
-        ("unheard-of", None),
+    for (token, next) in [
+        ("websocket", Next::Protocol("websocket")),
+        ("WebSocket/13", Next::Protocol("websocket")),
+        ("h2c", Next::Protocol("http2")),
+        ("TLS/1.0, HTTP/1.1", Next::Protocol("tls")),
+        ("unheard-of", Next::Detect),
     ] {
         let mut talk = Talk::new();
         talk.client(format!(
@@ -185,7 +189,10 @@ fn an_upgrade_names_the_protocol_that_follows() {
         talk.server(format!("HTTP/1.1 101 Switching Protocols\r\nupgrade: {token}\r\n\r\n\x01\0"));
         assert_summary(&talk, &["GET /chat 0 | 101 0"]);
         let switch = talk.switch.as_ref().unwrap();
-        assert_eq!(switch.protocol, protocol, "{token}");
+        assert_eq!(switch.next, next, "{token}");
+        let begun = matches!(&switch.begun.as_deref(), Some(Record::Http(http))
+            if http.request.as_ref().is_some_and(|request| request.path == "/chat"));
+        assert_eq!(begun, next != Next::Detect, "{token}");
         assert_eq!(switch.unread[RESPONSES.index()], b"\x01\0");
     }
 }
@@ -384,7 +391,7 @@ fn what_is_never_understood_is_handed_back_to_detection() {
         talk.client([0x17; 1024]).server([0x17; 1024]);
     }
     let switch = talk.switch.as_ref().expect("a change of protocol");
-    assert_eq!(switch.protocol, None);
+    assert_eq!(switch.next, Next::Detect);
     assert!(talk.bytes_skipped() >= 60 << 10);
 }
 

@@ -6,7 +6,10 @@ use pixie_core::id::Direction;
 use pixie_core::record::{Http, Timing};
 use pixie_protocols::parser::Limits;
 use proptest::prelude::*;
-use support::{REQUESTS, RESPONSES, Talk, summary};
+use support::http1::summary;
+use support::{REQUESTS, RESPONSES};
+
+type Talk = support::Talk<Http>;
 
 /// Records without their times.
 fn timeless(talk: &Talk) -> Vec<Http> {

@@ -80,6 +80,27 @@ pub struct Connection {
     pub remote: Option<Address>,
     /// The library that encrypts it, when the bytes were taken from inside one: `openssl`, say.
     pub encrypted: Option<Text>,
+    /// The ends that a proxy in front names, where it sends a PROXY protocol header.
+    pub proxied: Option<Proxied>,
+}
+
+/// Whose connection a proxy passes on: the addresses in a PROXY protocol header (versions 1 and 2,
+/// <https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Proxied {
+    /// Who connected to the proxy; `None` where the header does not say (`UNKNOWN`, `LOCAL`).
+    pub source: Option<Address>,
+    /// Where the proxy was connected to.
+    pub destination: Option<Address>,
+}
+
+impl Proxied {
+    /// These ends.
+    #[must_use]
+    pub fn new(source: Option<Address>, destination: Option<Address>) -> Self {
+        Self { source, destination }
+    }
 }
 
 impl Connection {
@@ -126,7 +147,12 @@ mod serialize {
             map.serialize_entry("transport", self.transport.as_str())?;
             map.serialize_entry("local", &self.local)?;
             map.serialize_entry("remote", &self.remote)?;
-            map.serialize_entry("encrypted", &self.encrypted)
+            map.serialize_entry("encrypted", &self.encrypted)?;
+            if let Some(proxied) = &self.proxied {
+                map.serialize_entry("proxied_source", &proxied.source)?;
+                map.serialize_entry("proxied_destination", &proxied.destination)?;
+            }
+            Ok(())
         }
     }
 }

@@ -1,4 +1,5 @@
 use super::Traffic;
+use crate::sinks::{REDACTED, Redaction};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::fmt;
@@ -50,6 +51,15 @@ impl Custom {
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.error.is_some()
+    }
+
+    /// Removes the values of the fields that are to be removed by name.
+    pub(crate) fn redact(&mut self, redaction: &Redaction) {
+        for (name, value) in self.request.iter_mut().chain(&mut self.response) {
+            if redaction.names(name.as_bytes()) {
+                *value = Value::Text(REDACTED.to_owned());
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 use super::Traffic;
 use crate::Text;
+use crate::sinks::{REDACTED, Redaction};
 use bytes::Bytes;
 use std::fmt;
 
@@ -73,6 +74,31 @@ impl Http {
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.response.as_ref().is_some_and(|response| response.status >= 400)
+    }
+
+    /// Removes credentials and, where that is asked for, queries and bodies.
+    pub(crate) fn redact(&mut self, redaction: &Redaction) {
+        if let Some(request) = &mut self.request {
+            if redaction.removes_queries() {
+                request.path = Text::from_bytes(without_query(request.path.as_bytes()));
+            }
+            request.headers.redact(redaction);
+            request.trailers.redact(redaction);
+            request.body.redact(redaction);
+        }
+        if let Some(response) = &mut self.response {
+            response.headers.redact(redaction);
+            response.trailers.redact(redaction);
+            response.body.redact(redaction);
+        }
+    }
+}
+
+/// The address with everything after its first `?` replaced.
+fn without_query(address: &[u8]) -> Vec<u8> {
+    match address.iter().position(|byte| *byte == b'?') {
+        Some(mark) => [address.get(..=mark).unwrap_or_default(), REDACTED.as_bytes()].concat(),
+        None => address.to_vec(),
     }
 }
 
@@ -154,6 +180,15 @@ pub struct Body {
     pub decoding: BodyDecoding,
 }
 
+impl Body {
+    fn redact(&mut self, redaction: &Redaction) {
+        if redaction.removes_bodies() {
+            self.bytes = Bytes::new();
+            self.captured = 0;
+        }
+    }
+}
+
 /// What was done about a body's `Content-Encoding`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -226,6 +261,24 @@ impl Headers {
         self.iter()
             .filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| value)
+    }
+
+    /// Removes the values of fields that carry credentials and, where that is asked for, the
+    /// queries of addresses.
+    pub(super) fn redact(&mut self, redaction: &Redaction) {
+        const ADDRESSES: [&[u8]; 3] = [b"referer", b"location", b"content-location"];
+        let value = |name: &[u8], value: &[u8]| {
+            if redaction.names(name) {
+                REDACTED.into()
+            } else if redaction.removes_queries()
+                && ADDRESSES.iter().any(|field| field.eq_ignore_ascii_case(name))
+            {
+                without_query(value)
+            } else {
+                value.to_vec()
+            }
+        };
+        *self = self.iter().map(|(name, old)| (name, value(name, old))).collect();
     }
 
     fn slice(&self, (start, end): (u32, u32)) -> &[u8] {

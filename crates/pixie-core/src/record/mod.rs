@@ -11,7 +11,7 @@ mod serialize;
 mod stack;
 mod traffic;
 
-pub use connection::{Address, CgroupId, Connection, Process};
+pub use connection::{Address, CgroupId, Connection, Process, Proxied};
 pub use custom::{Custom, Value};
 pub use http::{
     Body, BodyDecoding, Headers, HeadersBuilder, Http, HttpRequest, HttpResponse, HttpVersion,
@@ -20,6 +20,7 @@ pub use lost::{Cause, Lost, Stage};
 pub use stack::{Frame, Stack};
 pub use traffic::{Timing, Traffic};
 
+use crate::sinks::Redaction;
 #[cfg(feature = "serde")]
 use serialize::Entries;
 
@@ -93,6 +94,16 @@ macro_rules! records {
                 match self {
                     $(Self::$traffic(record) => record.is_error(),)+
                     _ => false,
+                }
+            }
+        }
+
+        impl Record {
+            /// Removes what `redaction` says from the fields of a traffic record.
+            pub(crate) fn redact(&mut self, redaction: &Redaction) {
+                match self {
+                    $(Self::$traffic(record) => record.redact(redaction),)+
+                    _ => {}
                 }
             }
         }

@@ -1,26 +1,28 @@
-use crate::record::{Custom, Headers, Http, HttpRequest, Value};
-use crate::{Interest, Record, Sink, SinkError, Text};
-use bytes::Bytes;
+use crate::{Interest, Record, Sink, SinkError};
 
 /// What stands where something was removed.
 pub const REDACTED: &str = "[redacted]";
 
 /// What to remove from records.
 ///
-/// By default the values of the fields that carry credentials: `authorization`,
-/// `proxy-authorization`, `cookie` and `set-cookie`. That they were there, and how large the
-/// exchange was, can still be seen.
+/// By default the values of the fields that carry credentials (`authorization`,
+/// `proxy-authorization`, `cookie` and `set-cookie`), the literals and parameters of SQL statements,
+/// and the values in the commands and answers of key-value stores. That they were there, and how
+/// large the exchange was, can still be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redaction {
     fields: Vec<String>,
     queries: bool,
     bodies: bool,
+    statements: bool,
+    values: bool,
 }
 
 impl Default for Redaction {
     fn default() -> Self {
         let fields = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
-        Self { fields: fields.map(str::to_owned).into(), queries: false, bodies: false }
+        let fields = fields.map(str::to_owned).into();
+        Self { fields, queries: false, bodies: false, statements: true, values: true }
     }
 }
 
@@ -28,7 +30,7 @@ impl Redaction {
     /// Removes nothing yet, not even credentials.
     #[must_use]
     pub fn none() -> Self {
-        Self { fields: Vec::new(), queries: false, bodies: false }
+        Self { fields: Vec::new(), queries: false, bodies: false, statements: false, values: false }
     }
 
     /// Also removes the value of every header, trailer or field of a custom record that has this
@@ -54,75 +56,52 @@ impl Redaction {
         self
     }
 
+    /// Keeps the literals in SQL statements, and the values of their parameters.
+    #[must_use]
+    pub fn keep_statements(mut self) -> Self {
+        self.statements = false;
+        self
+    }
+
+    /// Keeps the values in the commands and answers of key-value stores.
+    #[must_use]
+    pub fn keep_values(mut self) -> Self {
+        self.values = false;
+        self
+    }
+
     /// A copy of the record without what is to be removed. What the record shares with others is
     /// not touched.
     #[must_use]
     pub fn apply(&self, record: &Record) -> Record {
         let mut record = record.clone();
-        match &mut record {
-            Record::Http(http) => self.http(http),
-            Record::Custom(custom) => self.custom(custom),
-            Record::Stack(_) | Record::Lost(_) => {}
-        }
+        record.redact(self);
         record
     }
 
-    fn http(&self, http: &mut Http) {
-        if let Some(HttpRequest { path, headers, trailers, body, .. }) = &mut http.request {
-            if self.queries {
-                *path = Text::from_bytes(without_query(path.as_bytes()));
-            }
-            self.message(headers, trailers, body);
-        }
-        if let Some(response) = &mut http.response {
-            self.message(&mut response.headers, &mut response.trailers, &mut response.body);
-        }
-    }
-
-    fn message(
-        &self,
-        headers: &mut Headers,
-        trailers: &mut Headers,
-        body: &mut crate::record::Body,
-    ) {
-        for fields in [headers, trailers] {
-            *fields = fields.iter().map(|(name, value)| (name, self.value(name, value))).collect();
-        }
-        if self.bodies {
-            body.bytes = Bytes::new();
-            body.captured = 0;
-        }
-    }
-
-    fn value(&self, name: &[u8], value: &[u8]) -> Vec<u8> {
-        const ADDRESSES: [&[u8]; 3] = [b"referer", b"location", b"content-location"];
-        if self.names(name) {
-            REDACTED.into()
-        } else if self.queries && ADDRESSES.iter().any(|field| field.eq_ignore_ascii_case(name)) {
-            without_query(value)
-        } else {
-            value.to_vec()
-        }
-    }
-
-    fn custom(&self, custom: &mut Custom) {
-        for (name, value) in custom.request.iter_mut().chain(&mut custom.response) {
-            if self.names(name.as_bytes()) {
-                *value = Value::Text(REDACTED.to_owned());
-            }
-        }
-    }
-
-    fn names(&self, name: &[u8]) -> bool {
+    /// Whether the value of the field of this name is to be removed.
+    pub(crate) fn names(&self, name: &[u8]) -> bool {
         self.fields.iter().any(|field| field.as_bytes().eq_ignore_ascii_case(name))
     }
-}
 
-/// The address with everything after its first `?` replaced.
-fn without_query(address: &[u8]) -> Vec<u8> {
-    match address.iter().position(|byte| *byte == b'?') {
-        Some(mark) => [address.get(..=mark).unwrap_or_default(), REDACTED.as_bytes()].concat(),
-        None => address.to_vec(),
+    /// Whether queries are to be removed from addresses.
+    pub(crate) fn removes_queries(&self) -> bool {
+        self.queries
+    }
+
+    /// Whether bodies and other payloads are to be removed.
+    pub(crate) fn removes_bodies(&self) -> bool {
+        self.bodies
+    }
+
+    /// Whether literals and parameters are to be removed from SQL statements.
+    pub(crate) fn removes_statements(&self) -> bool {
+        self.statements
+    }
+
+    /// Whether the values of key-value stores are to be removed.
+    pub(crate) fn removes_values(&self) -> bool {
+        self.values
     }
 }
 

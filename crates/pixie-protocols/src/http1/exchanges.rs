@@ -12,7 +12,7 @@ use super::body::Collector;
 use super::fields::{self, BodyLength};
 use super::frame::{Head, Kind};
 use super::methods;
-use crate::parser::{Context, Output};
+use crate::parser::{Context, Next, Output, Switch};
 use pixie_core::Text;
 use pixie_core::id::Direction;
 use pixie_core::record::{Cause, Headers, Http, HttpRequest, HttpResponse, Timing};
@@ -53,7 +53,7 @@ pub(super) struct Exchanges {
     /// No more will be seen, of requests and of responses.
     finished: [bool; 2],
     /// The connection changes its protocol.
-    switch: Option<Option<&'static str>>,
+    switch: Option<Switch>,
     /// Requests wait until it is known whether the connection changes its protocol.
     blocked: bool,
     /// It does not: they need not wait any more.
@@ -101,7 +101,7 @@ impl Part {
 
 /// What follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum AfterHead {
     /// A body of this length.
     Body(BodyLength),
     /// The final response.
@@ -144,10 +144,10 @@ impl Exchanges {
     }
 
     /// A request's head has come.
-    pub(super) fn request(&mut self, head: &mut Head, started: MonotonicTime) -> Next {
+    pub(super) fn request(&mut self, head: &mut Head, started: MonotonicTime) -> AfterHead {
         let place = self.place_of_request(started);
         let Some(slot) = self.slots.get_mut(place) else {
-            return Next::Body(BodyLength::Unknown);
+            return AfterHead::Body(BodyLength::Unknown);
         };
         let start = &head.start;
         let size = head.bytes.len();
@@ -162,7 +162,7 @@ impl Exchanges {
         slot.memory += size;
         self.memory += size;
         self.enforce_limits();
-        Next::Body(head.framing.request_body())
+        AfterHead::Body(head.framing.request_body())
     }
 
     /// The slot for a request that began at `started`: that of a response which was seen before
@@ -184,10 +184,10 @@ impl Exchanges {
     }
 
     /// A response's head has come.
-    pub(super) fn response(&mut self, head: &mut Head, started: MonotonicTime) -> Next {
+    pub(super) fn response(&mut self, head: &mut Head, started: MonotonicTime) -> AfterHead {
         let place = self.place_of_response(started);
         let Some(slot) = self.slots.get_mut(place) else {
-            return Next::Body(BodyLength::Unknown);
+            return AfterHead::Body(BodyLength::Unknown);
         };
         let status = head.start.status;
         slot.response = Part::Open;
@@ -195,7 +195,7 @@ impl Exchanges {
             if slot.interim.len() < MAX_INTERIM {
                 slot.interim.push(status);
             }
-            return Next::Interim;
+            return AfterHead::Interim;
         }
         let size = head.bytes.len();
         let response = HttpResponse::new(status, reason(head), head.start.version);
@@ -212,16 +212,21 @@ impl Exchanges {
         let method = slot.http.request.as_ref().map(|request| &request.method);
         let is = |name: &str| method.is_some_and(|method| *method == name);
         let switch = match status {
-            101 => Some(fields::upgraded_to(&response.headers)),
-            200..=299 if is("CONNECT") => Some(None),
+            101 => Some(Switch::to(fields::upgraded_to(&response.headers))),
+            200..=299 if is("CONNECT") => Some(Switch::to(Next::Detect)),
             _ => None,
         };
-        if switch.is_some() {
-            self.switch = switch;
-            return Next::Switch;
+        if let Some(mut switch) = switch {
+            if matches!(switch.next, Next::Protocol(_)) {
+                let mut begun = slot.http.clone();
+                begun.traffic.set_timing(Some(Context::role(self.requests)), slot.timing);
+                switch.begun = Some(Box::new(pixie_core::Record::Http(begun)));
+            }
+            self.switch = Some(switch);
+            return AfterHead::Switch;
         }
         self.release |= self.blocked && slot.may_switch;
-        Next::Body(match status {
+        AfterHead::Body(match status {
             204 | 304 => BodyLength::Known(0),
             _ if is("HEAD") => BodyLength::Known(0),
             _ => head.framing.response_body(),
@@ -462,7 +467,7 @@ impl Exchanges {
     }
 
     /// The change of protocol that a response has brought, once.
-    pub(super) fn take_switch(&mut self) -> Option<Option<&'static str>> {
+    pub(super) fn take_switch(&mut self) -> Option<Switch> {
         self.switch.take()
     }
 

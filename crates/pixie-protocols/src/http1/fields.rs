@@ -1,5 +1,6 @@
 //! The fields of a head that say how long the body is and how it is coded (RFC 9112, section 6).
 
+use crate::parser::Next;
 use pixie_core::record::Headers;
 
 /// What a message's fields say of its framing.
@@ -137,12 +138,13 @@ pub(super) fn codings(headers: &Headers) -> Vec<&[u8]> {
 
 /// The protocol that a `101 Switching Protocols` response changes to, by the name that its parser
 /// has; `None` for one that has no name here.
-pub(super) fn upgraded_to(headers: &Headers) -> Option<&'static str> {
+pub(super) fn upgraded_to(headers: &Headers) -> Next {
     const KNOWN: &[(&str, &str)] = &[("websocket", "websocket"), ("h2c", "http2"), ("tls", "tls")];
-    let token = headers.get("upgrade")?.split(|&byte| byte == b',').next()?;
-    let name = token.split(|&byte| byte == b'/').next()?.trim_ascii();
+    let token = headers.get("upgrade").unwrap_or_default().split(|&byte| byte == b',').next();
+    let name = token.and_then(|token| token.split(|&byte| byte == b'/').next());
+    let name = name.unwrap_or_default().trim_ascii();
     let known = KNOWN.iter().find(|(token, _)| name.eq_ignore_ascii_case(token.as_bytes()));
-    known.map(|&(_, protocol)| protocol)
+    known.map_or(Next::Detect, |&(_, protocol)| Next::Protocol(protocol))
 }
 
 /// Whether another response follows to the same request (RFC 9110, section 15.2).

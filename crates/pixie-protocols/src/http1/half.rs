@@ -2,7 +2,7 @@
 
 use super::body::Collector;
 use super::chunked::{Chunk, ChunkedDecoder, Stepped};
-use super::exchanges::{Ended, Exchanges, Next};
+use super::exchanges::{AfterHead, Ended, Exchanges};
 use super::fields::BodyLength;
 use super::frame::{Fault, Head, HeadDecoder, Kind, LOOKED_AT, Progress};
 use super::resync::{Outcome, Search};
@@ -209,11 +209,11 @@ impl Half {
             Kind::Response => exchanges.response(&mut head, self.started),
         };
         match next {
-            Next::Body(BodyLength::Known(0)) => {
+            AfterHead::Body(BodyLength::Known(0)) => {
                 self.body = Collector::default();
                 self.end(Some(time), true, None, exchanges);
             }
-            Next::Body(length) => {
+            AfterHead::Body(length) => {
                 self.body = Collector::new(self.limits.body);
                 self.state = match length {
                     BodyLength::Known(remaining) => State::Length { remaining },
@@ -227,8 +227,8 @@ impl Half {
                     }
                 };
             }
-            Next::Interim => self.state = State::Boundary,
-            Next::Switch => {
+            AfterHead::Interim => self.state = State::Boundary,
+            AfterHead::Switch => {
                 self.end(Some(time), true, None, exchanges);
                 self.state = State::Switched;
             }

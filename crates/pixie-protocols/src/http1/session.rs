@@ -4,7 +4,7 @@ use super::exchanges::Exchanges;
 use super::frame::Kind;
 use super::half::Half;
 use crate::parser::Protocol as _;
-use crate::parser::{Context, Output, Parser, Segment, Switch, Verdict};
+use crate::parser::{Context, Next, Output, Parser, Segment, Switch, Verdict};
 use pixie_core::id::{Direction, Role};
 use pixie_core::time::MonotonicTime;
 
@@ -124,24 +124,17 @@ impl Established {
 
     /// Does what has come up in one direction and concerns the other.
     fn settle(&mut self) {
-        if let Some(protocol) = self.exchanges.take_switch() {
-            let mut unread = [Vec::new(), Vec::new()];
-            let sides = [
-                (self.requests_go, self.requests.take_unread()),
-                (self.requests_go.reverse(), self.responses.take_unread()),
-            ];
-            for (direction, bytes) in sides {
-                if let Some(unread) = unread.get_mut(direction.index()) {
-                    *unread = bytes;
-                }
-            }
-            self.hand_over(Switch { protocol, unread });
+        if let Some(switch) = self.exchanges.take_switch() {
+            let switch = switch
+                .with_unread(self.requests_go, self.requests.take_unread())
+                .with_unread(self.requests_go.reverse(), self.responses.take_unread());
+            self.hand_over(switch);
         } else if self.exchanges.take_release() {
             self.requests.release(&mut self.exchanges);
         }
         let lost = self.requests.lost().min(self.responses.lost());
         if lost > 0 && self.requests.lost() + self.responses.lost() >= HAND_BACK {
-            self.hand_over(Switch { protocol: None, unread: [Vec::new(), Vec::new()] });
+            self.hand_over(Switch::to(Next::Detect));
         }
     }
 
