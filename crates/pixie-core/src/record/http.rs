@@ -1,6 +1,7 @@
-use super::Traffic;
+use super::headers::without_query;
+use super::{Headers, Traffic};
 use crate::Text;
-use crate::sinks::{REDACTED, Redaction};
+use crate::sinks::Redaction;
 use bytes::Bytes;
 use std::fmt;
 
@@ -17,32 +18,40 @@ pub struct Http {
     pub request: Option<HttpRequest>,
     /// The final response.
     pub response: Option<HttpResponse>,
+    /// Why the exchange's HTTP/2 stream was ended before its time, if it was: the code of the
+    /// `RST_STREAM` frame, or of the `GOAWAY` frame that left it unanswered.
+    pub reset: Option<Http2Error>,
 }
 
 /// An HTTP request (RFC 9110, section 9).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct HttpRequest {
-    /// The method, as sent.
+    /// The method, as sent. Empty when it could not be known (HTTP/2 only); null in the JSON form.
     pub method: Text,
     /// The request target, as sent: a path with its query, a whole URI (to a proxy), `host:port`
-    /// (for `CONNECT`) or `*`.
+    /// (for `CONNECT`) or `*`. For HTTP/2 it is `:path`, or `:authority` for `CONNECT`. Empty when
+    /// it could not be known (HTTP/2 only); null in the JSON form.
     pub path: Text,
     /// The version of the protocol.
     pub version: HttpVersion,
-    /// The header fields, in the order in which they were sent.
+    /// The header fields, in the order in which they were sent. Those of HTTP/2 have `:authority`,
+    /// `:scheme` and `:protocol` among them.
     pub headers: Headers,
-    /// The trailer fields after a chunked body.
+    /// The trailer fields after the body.
     pub trailers: Headers,
     /// The body.
     pub body: Body,
+    /// The server promised to answer this request, which nobody sent (HTTP/2 server push).
+    pub pushed: bool,
 }
 
 /// An HTTP response (RFC 9110, section 15).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct HttpResponse {
-    /// The status code of the final response.
+    /// The status code of the final response. 0 when it could not be known (HTTP/2 only); null in
+    /// the JSON form.
     pub status: u16,
     /// The reason phrase; HTTP/2 has none.
     pub reason: Text,
@@ -50,7 +59,7 @@ pub struct HttpResponse {
     pub version: HttpVersion,
     /// The header fields, in the order in which they were sent.
     pub headers: Headers,
-    /// The trailer fields after a chunked body.
+    /// The trailer fields after the body.
     pub trailers: Headers,
     /// The body.
     pub body: Body,
@@ -67,13 +76,16 @@ impl Http {
         request: Option<HttpRequest>,
         response: Option<HttpResponse>,
     ) -> Self {
-        Self { traffic, request, response }
+        Self { traffic, request, response, reset: None }
     }
 
-    /// True for a status of 400 or more.
+    /// True for a status of 400 or more, and for a stream that was reset with an error or without
+    /// an answer.
     #[must_use]
     pub fn is_error(&self) -> bool {
+        let is_answered = self.response.is_some();
         self.response.as_ref().is_some_and(|response| response.status >= 400)
+            || self.reset.is_some_and(|code| code != Http2Error::NO_ERROR || !is_answered)
     }
 
     /// Removes credentials and, where that is asked for, queries and bodies.
@@ -94,25 +106,25 @@ impl Http {
     }
 }
 
-/// The address with everything after its first `?` replaced.
-fn without_query(address: &[u8]) -> Vec<u8> {
-    match address.iter().position(|byte| *byte == b'?') {
-        Some(mark) => [address.get(..=mark).unwrap_or_default(), REDACTED.as_bytes()].concat(),
-        None => address.to_vec(),
-    }
-}
-
 impl fmt::Display for Http {
     /// `14:03:59.120 1234 nginx server 127.0.0.1:80 <- 127.0.0.1:5000 GET /index 200 512 B 1.25 ms`
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.traffic.fmt_prefix(formatter)?;
         match &self.request {
-            Some(request) => write!(formatter, " {} {}", request.method, request.path)?,
+            Some(request) => {
+                let known =
+                    |text: &Text| if text.is_empty() { Text::from("?") } else { text.clone() };
+                write!(formatter, " {} {}", known(&request.method), known(&request.path))?;
+            }
             None => formatter.write_str(" ? ?")?,
         }
         match &self.response {
+            Some(HttpResponse { status: 0, body, .. }) => write!(formatter, " ? {} B", body.size)?,
             Some(response) => write!(formatter, " {} {} B", response.status, response.body.size)?,
             None => formatter.write_str(" no response")?,
+        }
+        if let Some(reset) = self.reset {
+            write!(formatter, " {reset}")?;
         }
         self.traffic.fmt_latency(formatter)
     }
@@ -204,179 +216,54 @@ pub enum BodyDecoding {
     Failed,
 }
 
-/// The fields of a message, in the order in which they were sent, repeated ones too.
-///
-/// They are kept as one piece of memory. Names compare without regard to case.
-///
-/// ```
-/// use pixie_core::record::HeadersBuilder;
-///
-/// let mut builder = HeadersBuilder::new(b"Host: a.test\r\n"[..].into());
-/// builder.push(0..4, 6..12);
-/// let headers = builder.build();
-/// assert_eq!(headers.get("host"), Some(&b"a.test"[..]));
-/// ```
-#[derive(Clone, Default)]
-pub struct Headers {
-    buffer: Bytes,
-    fields: Vec<FieldRange>,
-}
+/// An error code of HTTP/2 (RFC 9113, section 7), as sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Http2Error(pub u32);
 
-#[derive(Clone, Copy, Debug)]
-struct FieldRange {
-    name: (u32, u32),
-    value: (u32, u32),
-}
+impl Http2Error {
+    /// Nothing is wrong.
+    pub const NO_ERROR: Self = Self(0);
 
-impl Headers {
-    /// How many fields there are.
+    /// Its name in the specification, in lower case: `refused_stream`. `None` for a code that has
+    /// none.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.fields.len()
-    }
-
-    /// True when there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.fields.is_empty()
-    }
-
-    /// The fields as name and value, as sent.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
-        self.fields.iter().map(|field| (self.slice(field.name), self.slice(field.value)))
-    }
-
-    /// The value of the first field of this name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&[u8]> {
-        let mut values = self.get_all(name);
-        values.next()
-    }
-
-    /// The values of every field of this name.
-    pub fn get_all<'a, 'n>(
-        &'a self,
-        name: &'n str,
-    ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.iter()
-            .filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| value)
-    }
-
-    /// Removes the values of fields that carry credentials and, where that is asked for, the
-    /// queries of addresses.
-    pub(super) fn redact(&mut self, redaction: &Redaction) {
-        const ADDRESSES: [&[u8]; 3] = [b"referer", b"location", b"content-location"];
-        let value = |name: &[u8], value: &[u8]| {
-            if redaction.names(name) {
-                REDACTED.into()
-            } else if redaction.removes_queries()
-                && ADDRESSES.iter().any(|field| field.eq_ignore_ascii_case(name))
-            {
-                without_query(value)
-            } else {
-                value.to_vec()
-            }
-        };
-        *self = self.iter().map(|(name, old)| (name, value(name, old))).collect();
-    }
-
-    fn slice(&self, (start, end): (u32, u32)) -> &[u8] {
-        self.buffer.get(start as usize..end as usize).unwrap_or_default()
+    pub fn name(self) -> Option<&'static str> {
+        const NAMES: [&str; 14] = [
+            "no_error",
+            "protocol_error",
+            "internal_error",
+            "flow_control_error",
+            "settings_timeout",
+            "stream_closed",
+            "frame_size_error",
+            "refused_stream",
+            "cancel",
+            "compression_error",
+            "connect_error",
+            "enhance_your_calm",
+            "inadequate_security",
+            "http_1_1_required",
+        ];
+        NAMES.get(usize::try_from(self.0).ok()?).copied()
     }
 }
 
-impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
-    fn from_iter<I: IntoIterator<Item = (N, V)>>(fields: I) -> Self {
-        let mut buffer = Vec::new();
-        let mut ranges = Vec::new();
-        for (name, value) in fields {
-            let start = buffer.len();
-            buffer.extend_from_slice(name.as_ref());
-            let middle = buffer.len();
-            buffer.extend_from_slice(value.as_ref());
-            ranges.push((start..middle, middle..buffer.len()));
-        }
-        let mut builder = HeadersBuilder::new(buffer.into());
-        for (name, value) in ranges {
-            builder.push(name, value);
-        }
-        builder.build()
-    }
-}
-
-impl PartialEq for Headers {
-    fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
-    }
-}
-
-impl Eq for Headers {}
-
-impl fmt::Debug for Headers {
+impl fmt::Display for Http2Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fields = self
-            .iter()
-            .map(|(name, value)| (String::from_utf8_lossy(name), String::from_utf8_lossy(value)));
-        formatter.debug_map().entries(fields).finish()
-    }
-}
-
-/// Builds [`Headers`] from the places of names and values in a message's head.
-#[derive(Debug)]
-pub struct HeadersBuilder {
-    buffer: Bytes,
-    fields: Vec<FieldRange>,
-}
-
-impl HeadersBuilder {
-    /// Fields that lie in `buffer`.
-    #[must_use]
-    #[inline]
-    pub fn new(buffer: Bytes) -> Self {
-        Self { buffer, fields: Vec::new() }
-    }
-
-    /// Makes room for this many fields at once.
-    #[must_use]
-    pub fn with_capacity(mut self, fields: usize) -> Self {
-        match self.fields.capacity() {
-            0 => self.fields = Vec::with_capacity(fields),
-            _ => self.fields.reserve_exact(fields),
+        match self.name() {
+            Some(name) => formatter.write_str(name),
+            None => write!(formatter, "error {:#x}", self.0),
         }
-        self
     }
-
-    /// Adds the field whose name and value are at these places. What lies beyond the buffer reads
-    /// as empty.
-    #[inline]
-    pub fn push(&mut self, name: std::ops::Range<usize>, value: std::ops::Range<usize>) {
-        let range = |range: std::ops::Range<usize>| (clamp(range.start), clamp(range.end));
-        self.fields.push(FieldRange { name: range(name), value: range(value) });
-    }
-
-    /// The fields.
-    #[must_use]
-    pub fn build(self) -> Headers {
-        Headers { buffer: self.buffer, fields: self.fields }
-    }
-
-    /// The fields, in `buffer` instead: for a decoder that finds their places before it has a
-    /// buffer to keep.
-    #[must_use]
-    #[inline]
-    pub fn build_in(self, buffer: Bytes) -> Headers {
-        Headers { buffer, fields: self.fields }
-    }
-}
-
-fn clamp(position: usize) -> u32 {
-    u32::try_from(position).unwrap_or(u32::MAX)
 }
 
 #[cfg(feature = "serde")]
+pub(super) use serialize::known;
+
+#[cfg(feature = "serde")]
 mod serialize {
-    use super::{Body, BodyDecoding, Headers, Http, HttpRequest, HttpResponse};
+    use super::{Body, BodyDecoding, Headers, Http, Http2Error, HttpRequest, HttpResponse};
+    use crate::Text;
     use crate::record::Entries;
     use crate::record::serialize::{base64, text_of};
     use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -385,16 +272,33 @@ mod serialize {
         fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
             self.traffic.entries(map)?;
             map.serialize_entry("request", &self.request)?;
-            map.serialize_entry("response", &self.response)
+            map.serialize_entry("response", &self.response)?;
+            if let Some(reset) = self.reset {
+                map.serialize_entry("reset", &reset)?;
+            }
+            Ok(())
+        }
+    }
+
+    /// The name, or the number of a code without one.
+    impl Serialize for Http2Error {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self.name() {
+                Some(name) => serializer.serialize_str(name),
+                None => serializer.serialize_u32(self.0),
+            }
         }
     }
 
     impl Serialize for HttpRequest {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let mut map = serializer.serialize_map(None)?;
-            map.serialize_entry("method", &self.method)?;
-            map.serialize_entry("path", &self.path)?;
+            map.serialize_entry("method", &known(&self.method))?;
+            map.serialize_entry("path", &known(&self.path))?;
             map.serialize_entry("version", self.version.as_str())?;
+            if self.pushed {
+                map.serialize_entry("pushed", &true)?;
+            }
             fields_and_body(&mut map, &self.headers, &self.trailers, &self.body)?;
             map.end()
         }
@@ -403,7 +307,7 @@ mod serialize {
     impl Serialize for HttpResponse {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let mut map = serializer.serialize_map(None)?;
-            map.serialize_entry("status", &self.status)?;
+            map.serialize_entry("status", &Some(self.status).filter(|&status| status != 0))?;
             map.serialize_entry("reason", &self.reason)?;
             map.serialize_entry("version", self.version.as_str())?;
             if !self.interim.is_empty() {
@@ -414,25 +318,22 @@ mod serialize {
         }
     }
 
+    /// Null for what could not be known.
+    pub(crate) fn known(text: &Text) -> Option<&Text> {
+        Some(text).filter(|text| !text.is_empty())
+    }
+
     fn fields_and_body<M: SerializeMap>(
         map: &mut M,
         headers: &Headers,
         trailers: &Headers,
         body: &Body,
     ) -> Result<(), M::Error> {
-        map.serialize_entry("headers", headers)?;
-        if !trailers.is_empty() {
-            map.serialize_entry("trailers", trailers)?;
+        headers.entries("headers", map)?;
+        if !trailers.is_empty() || !trailers.is_complete() {
+            trailers.entries("trailers", map)?;
         }
         body.entries(map)
-    }
-
-    /// Pairs of name and value, because names repeat and their order can matter.
-    impl Serialize for Headers {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let text = String::from_utf8_lossy;
-            serializer.collect_seq(self.iter().map(|(name, value)| (text(name), text(value))))
-        }
     }
 
     impl Entries for Body {
@@ -450,7 +351,7 @@ mod serialize {
     }
 
     impl BodyDecoding {
-        fn as_str(self) -> &'static str {
+        pub(in crate::record) fn as_str(self) -> &'static str {
             match self {
                 Self::None => "none",
                 Self::Decoded => "decoded",
@@ -458,5 +359,36 @@ mod serialize {
                 Self::Failed => "failed",
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exchange(status: Option<u16>, reset: Option<u32>) -> Http {
+        let response = status.map(|status| HttpResponse { status, ..HttpResponse::default() });
+        let mut http = Http::new(Traffic::default(), None, response);
+        http.reset = reset.map(Http2Error);
+        http
+    }
+
+    #[test]
+    fn an_exchange_fails_by_its_status_or_by_a_reset() {
+        assert!(!exchange(Some(200), None).is_error());
+        assert!(exchange(Some(404), None).is_error());
+        assert!(exchange(Some(200), Some(8)).is_error());
+        // A server that has answered need not hear the rest of the request.
+        assert!(!exchange(Some(200), Some(0)).is_error());
+        assert!(exchange(None, Some(0)).is_error());
+        assert!(!exchange(None, None).is_error());
+    }
+
+    #[test]
+    fn what_is_not_known_has_a_question_mark() {
+        let mut http = exchange(Some(0), Some(7));
+        http.request = Some(HttpRequest::default());
+        assert!(http.to_string().ends_with("? ? ? 0 B refused_stream"), "{http}");
+        assert_eq!(Http2Error(99).to_string(), "error 0x63");
     }
 }

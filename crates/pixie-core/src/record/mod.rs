@@ -4,6 +4,8 @@
 
 mod connection;
 mod custom;
+mod grpc;
+mod headers;
 mod http;
 mod lost;
 #[cfg(feature = "serde")]
@@ -13,9 +15,9 @@ mod traffic;
 
 pub use connection::{Address, CgroupId, Connection, Process, Proxied};
 pub use custom::{Custom, Value};
-pub use http::{
-    Body, BodyDecoding, Headers, HeadersBuilder, Http, HttpRequest, HttpResponse, HttpVersion,
-};
+pub use grpc::{Grpc, GrpcMessage, GrpcMessages, GrpcRequest, GrpcResponse, GrpcStatus};
+pub use headers::{Field, Headers, HeadersBuilder};
+pub use http::{Body, BodyDecoding, Http, Http2Error, HttpRequest, HttpResponse, HttpVersion};
 pub use lost::{Cause, Lost, Stage};
 pub use stack::{Frame, Stack};
 pub use traffic::{Timing, Traffic};
@@ -163,5 +165,7 @@ records! {
     others {
         Stack "stack" "A call stack and how often it was sampled.",
         Lost "lost" "Something that was lost, and why.",
+        Grpc "grpc" "A gRPC call.",
+        Redis "redis" "A Redis command with its answer, or a message that a Redis server pushed.",
     }
 }
