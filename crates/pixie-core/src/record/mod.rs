@@ -8,6 +8,7 @@ mod grpc;
 mod headers;
 mod http;
 mod lost;
+mod redis;
 #[cfg(feature = "serde")]
 mod serialize;
 mod stack;
@@ -19,6 +20,10 @@ pub use grpc::{Grpc, GrpcMessage, GrpcMessages, GrpcRequest, GrpcResponse, GrpcS
 pub use headers::{Field, Headers, HeadersBuilder};
 pub use http::{Body, BodyDecoding, Http, Http2Error, HttpRequest, HttpResponse, HttpVersion};
 pub use lost::{Cause, Lost, Stage};
+pub use redis::{
+    Redis, RedisArgument, RedisArguments, RedisArgumentsBuilder, RedisRequest, RedisResponse,
+    RedisType, RedisValue,
+};
 pub use stack::{Frame, Stack};
 pub use traffic::{Timing, Traffic};
 
@@ -160,6 +165,7 @@ macro_rules! records {
 records! {
     traffic {
         Http "http" "An HTTP exchange.",
+        Redis "redis" "A Redis command with its answer, or a message that a Redis server pushed.",
         Custom "custom" "An exchange of a protocol whose parser was supplied by the user.",
     }
     others {
