@@ -165,13 +165,12 @@ macro_rules! records {
 records! {
     traffic {
         Http "http" "An HTTP exchange.",
+        Grpc "grpc" "A gRPC call.",
         Redis "redis" "A Redis command with its answer, or a message that a Redis server pushed.",
         Custom "custom" "An exchange of a protocol whose parser was supplied by the user.",
     }
     others {
         Stack "stack" "A call stack and how often it was sampled.",
         Lost "lost" "Something that was lost, and why.",
-        Grpc "grpc" "A gRPC call.",
-        Redis "redis" "A Redis command with its answer, or a message that a Redis server pushed.",
     }
 }
