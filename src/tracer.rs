@@ -7,6 +7,7 @@ use crossbeam_channel::bounded;
 use pixie_core::id::Pid;
 use pixie_core::record::CgroupId;
 use pixie_core::{Interest, Sink, Stats};
+use pixie_probes::event::EventSource;
 use pixie_probes::{Backend, Capture, CaptureOptions, Filter};
 use pixie_protocols::parser::Protocol;
 use std::fmt;
@@ -36,11 +37,15 @@ pub struct Tracer {
     traffic: bool,
     capture: CaptureOptions,
     options: Options,
+    through: Vec<Through>,
     sinks: Vec<Box<dyn Sink>>,
     queue_records: usize,
     poll_interval: Duration,
     stop_timeout: Duration,
 }
+
+/// Puts something between the kernel's events and the pipeline.
+type Through = Box<dyn FnOnce(Box<dyn EventSource>) -> Box<dyn EventSource> + Send>;
 
 impl Default for Tracer {
     fn default() -> Self {
@@ -56,6 +61,7 @@ impl Tracer {
             traffic: false,
             capture: CaptureOptions::default(),
             options: Options::default(),
+            through: Vec::new(),
             sinks: Vec::new(),
             queue_records: 8 << 10,
             poll_interval: Duration::from_millis(3),
@@ -176,6 +182,20 @@ impl Tracer {
         self
     }
 
+    /// Puts a source of events of your own between the kernel and the pipeline: it is handed the one
+    /// that is there, and its events are parsed instead. To record them, say, as the `Recorder` of
+    /// `pixie-capture-file` does, or to drop some. Called in [`Tracer::start`], once all is attached.
+    ///
+    /// Bytes that nobody parses are no longer captured after a while, unless the source keeps
+    /// [`EventSource::ignore`] to itself.
+    pub fn through(
+        mut self,
+        source: impl FnOnce(Box<dyn EventSource>) -> Box<dyn EventSource> + Send + 'static,
+    ) -> Self {
+        self.through.push(Box::new(source));
+        self
+    }
+
     /// How long to wait for events between two looks, while there are any; up to four times as long
     /// when there are none. Records come later by as much. At least 1 ms; default 3 ms.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
@@ -232,11 +252,13 @@ impl Tracer {
         let delivery = Delivery::start(self.sinks, self.queue_records)?;
         let capture = Capture::start(&self.capture)?;
         report.traffic = Some(capture.report().clone());
+        let capture: Box<dyn EventSource> = Box::new(capture);
+        let source = self.through.into_iter().fold(capture, |source, through| through(source));
         let (stop, stopped) = bounded(0);
         let (alive, ended) = bounded::<()>(0);
         let stats = Arc::new(Mutex::new(Stats::default()));
         let worker = Worker {
-            source: Box::new(capture),
+            source,
             pipeline,
             delivery,
             poll_interval: self.poll_interval,

@@ -4,6 +4,7 @@ use lexopt::prelude::{Long, Short, ValueExt as _};
 use pixie::Tracer;
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) const USAGE: &str = "\
@@ -21,6 +22,8 @@ What to show:
 How:
       --json            one JSON object a line
       --quiet           show no records: only the report and the account
+      --record FILE     write what is captured as a packet capture (pcapng), for replay, tshark or
+                        wireshark; what nobody parses too, which costs more than it would
       --for SECONDS     end after that time; otherwise by Ctrl-C
       --stats           show the account each second, on stderr
       --backend NAME    auto, socket, fentry, kprobe or sysexit [default: auto]
@@ -55,19 +58,21 @@ pub(crate) struct Arguments {
     pub(crate) show_stats: bool,
     pub(crate) duration: Option<Duration>,
     pub(crate) demo: bool,
+    pub(crate) record: Option<PathBuf>,
     pub(crate) tracer: Tracer,
 }
 
 pub(crate) fn parse() -> Result<Command, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     let mut tracer = Tracer::new().kprobes();
-    let (mut show_stats, mut demo, mut duration) = (false, false, None);
+    let (mut show_stats, mut demo, mut duration, mut record) = (false, false, None, None);
     let mut format = Format::Lines;
     while let Some(argument) = parser.next()? {
         match argument {
             Long("json") => format = Format::Json,
             Long("quiet") => format = Format::Quiet,
             Long("stats") => show_stats = true,
+            Long("record") => record = Some(parser.value()?.into()),
             Long("demo") => demo = true,
             Long("for") => duration = Some(parser.value()?.parse_with(seconds)?),
             Long("pid") => tracer = tracer.pid(parser.value()?.parse()?),
@@ -80,7 +85,7 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Trace(Box::new(Arguments { format, show_stats, duration, demo, tracer })))
+    Ok(Command::Trace(Box::new(Arguments { format, show_stats, duration, demo, record, tracer })))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

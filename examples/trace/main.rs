@@ -12,6 +12,7 @@ use arguments::{Arguments, Command, Format};
 use output::{Lines, Output};
 use pixie::sinks::{self, JsonLines};
 use pixie::{Session, Tracer};
+use pixie_capture_file::Recorder;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::error::Error;
@@ -49,7 +50,14 @@ fn main() -> ExitCode {
 
 fn trace(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let (notify, notices) = mpsc::channel();
-    let Arguments { format, show_stats, duration, demo, tracer } = arguments;
+    let Arguments { format, show_stats, duration, demo, record, tracer } = arguments;
+    let (tracer, recording) = match record {
+        Some(path) => {
+            let (recorder, recording) = Recorder::create(&path)?;
+            (tracer.through(|source| recorder.tee(source)), Some(recording))
+        }
+        None => (tracer, None),
+    };
     let session = with_output(tracer, format, notify.clone()).start()?;
     // From here on, a signal ends the session in an orderly way.
     watch_signals(notify)?;
@@ -62,6 +70,9 @@ fn trace(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let report = session.report().to_string();
     let stats = session.stop()?;
     writeln!(io::stderr(), "{report}\n{stats}")?;
+    if let Some(recording) = recording {
+        writeln!(io::stderr(), "{}", recording.summary())?;
+    }
     Ok(())
 }
 

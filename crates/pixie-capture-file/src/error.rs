@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why a capture file could not be read, or not to its end.
+/// Why a capture file could not be read, or not to its end, or not made.
 ///
 /// Packets that make no sense are not errors: they are counted, in
 /// [`Summary`](crate::Summary).
@@ -11,6 +11,14 @@ pub enum CaptureFileError {
     /// The file could not be opened.
     #[error("cannot open {}: {source}", path.display())]
     Open {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file could not be made.
+    #[error("cannot write {}: {source}", path.display())]
+    Create {
         /// Its path.
         path: PathBuf,
         /// Why not.

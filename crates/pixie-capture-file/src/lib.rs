@@ -1,5 +1,6 @@
 //! Packet captures as a source of events: the traffic in a pcap or pcapng file, told in the same
-//! form as live traffic, so that the same code parses both. Needs no privileges.
+//! form as live traffic, so that the same code parses both. Needs no privileges. And the other way
+//! round: a [`Recorder`] writes live events as a capture.
 //!
 //! ```no_run
 //! use pixie_capture_file::CaptureFile;
@@ -46,11 +47,13 @@ mod fragments;
 mod ip;
 mod link;
 mod reader;
+mod recorder;
 mod sequence;
 mod stream;
 mod summary;
 
 pub use error::CaptureFileError;
+pub use recorder::{Recorder, Recording, RecordingSummary};
 pub use summary::{Skipped, Summary};
 
 use connections::{Connections, Output};
