@@ -351,6 +351,21 @@ fn a_gap_over_chunk_framing_ends_at_the_last_chunk_or_the_next_head() {
 }
 
 #[test]
+fn a_gap_over_chunk_framing_ends_after_trailers() {
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    let mut talk = Talk::new();
+    talk.client(get("/1")).server(head).gap(RESPONSES, 1000);
+    talk.server("a line\n0\r\nthat is no end\r\n").server("\r\n0\r\nX-Length: 99\r\n");
+    assert!(talk.records.is_empty(), "the trailers go on");
+    talk.server("X-Sum: 1\r\n\r\n");
+    assert_summary(&talk, &["GET /1 0 | 200 5+"]);
+    talk.client(get("/2")).server(head).gap(RESPONSES, 1000).server("0\r\nX-Length: 9\r\n\r\n");
+    talk.client(get("/3")).server(ok("x"));
+    assert_eq!(talk.summary()[1..], ["GET /2 0 | 200 5+", "GET /3 0 | 200 1"]);
+    assert!(talk.skipped.is_empty());
+}
+
+#[test]
 fn a_gap_in_a_head_loses_that_message_alone() {
     let mut talk = Talk::new();
     talk.client(get("/1")).server(ok("a"));

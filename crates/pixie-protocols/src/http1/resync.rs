@@ -5,7 +5,7 @@
 //! spaces in targets. A start line may follow on anything, because bodies do not end in a line end.
 //! The search depends on the bytes alone, not on how they are cut into segments.
 
-use super::frame::Kind;
+use super::frame::{FieldsDecoder, Kind, Progress};
 use super::methods;
 use memchr::{memmem, memrchr};
 use pixie_core::time::MonotonicTime;
@@ -288,24 +288,51 @@ fn request_start(bytes: &[u8], target_end: usize) -> Option<usize> {
     Some(method_end - method.len())
 }
 
-/// The last chunk of a chunked body without trailers, with the line end before it.
-const LAST_CHUNK: &[u8] = b"\n0\r\n\r\n";
+/// The last chunk of a chunked body, with the line end before it. The trailer section follows.
+const LAST_CHUNK: &[u8] = b"\n0\r\n";
+
+/// The longest trailer section that is found.
+const MAX_TRAILERS: usize = 4 << 10;
 
 /// Searches for the end of a chunked body of which the framing was lost. `fresh` says that the
-/// first of the bytes follows directly on a gap.
-fn find_last_chunk(bytes: &[u8], from: usize, fresh: bool) -> Found {
+/// first of the bytes follows directly on a gap, which may have ended with a line.
+fn find_last_chunk(bytes: &[u8], mut from: usize, fresh: bool) -> Found {
     let after_gap = LAST_CHUNK.get(1..).unwrap_or_default();
-    if fresh && bytes.starts_with(after_gap) {
-        return Found::At(after_gap.len());
-    }
-    let rest = bytes.get(from..).unwrap_or_default();
-    match memmem::find(rest, LAST_CHUNK) {
-        Some(at) => Found::At(from + at + LAST_CHUNK.len()),
-        None => {
-            let resume = bytes.len() - partial_suffix(rest, LAST_CHUNK);
-            let may_begin = fresh && after_gap.starts_with(bytes);
-            Found::Nothing { keep: if may_begin { 0 } else { resume }, resume }
+    if fresh && from == 0 {
+        if after_gap.starts_with(bytes) {
+            return Found::Nothing { keep: 0, resume: 0 };
         }
+        if bytes.starts_with(after_gap)
+            && let Some(found) = end_of_trailers(bytes, 0, after_gap.len())
+        {
+            return found;
+        }
+    }
+    loop {
+        let rest = bytes.get(from..).unwrap_or_default();
+        let Some(at) = memmem::find(rest, LAST_CHUNK).map(|at| from + at) else {
+            let resume = bytes.len() - partial_suffix(rest, LAST_CHUNK);
+            return Found::Nothing { keep: resume, resume };
+        };
+        if let Some(found) = end_of_trailers(bytes, at, at + LAST_CHUNK.len()) {
+            return found;
+        }
+        from = at + 1;
+    }
+}
+
+/// Where the trailer section ends that begins at `section`, after the last chunk at `last_chunk`.
+/// `None` when it is no such section.
+fn end_of_trailers(bytes: &[u8], last_chunk: usize, section: usize) -> Option<Found> {
+    let lines = bytes.get(section..)?;
+    match FieldsDecoder::with_capacity(0).advance(lines) {
+        Ok(Progress::Complete(length)) if length <= MAX_TRAILERS => {
+            Some(Found::At(section + length))
+        }
+        Ok(Progress::Partial) if lines.len() < MAX_TRAILERS => {
+            Some(Found::Nothing { keep: last_chunk, resume: last_chunk })
+        }
+        _ => None,
     }
 }
 
