@@ -4,6 +4,7 @@
 
 mod connection;
 mod custom;
+mod dns;
 mod grpc;
 mod headers;
 mod http;
@@ -16,6 +17,10 @@ mod traffic;
 
 pub use connection::{Address, CgroupId, Connection, Process, Proxied};
 pub use custom::{Custom, Value};
+pub use dns::{
+    Dns, DnsClass, DnsData, DnsEdns, DnsMessage, DnsOpcode, DnsOption, DnsQuestion, DnsRcode,
+    DnsResourceRecord, DnsSoa, DnsType, push_dns_label,
+};
 pub use grpc::{Grpc, GrpcMessage, GrpcMessages, GrpcRequest, GrpcResponse, GrpcStatus};
 pub use headers::{Field, Headers, HeadersBuilder};
 pub use http::{Body, BodyDecoding, Http, Http2Error, HttpRequest, HttpResponse, HttpVersion};
@@ -167,6 +172,7 @@ records! {
         Http "http" "An HTTP exchange.",
         Grpc "grpc" "A gRPC call.",
         Redis "redis" "A Redis command with its answer, or a message that a Redis server pushed.",
+        Dns "dns" "A DNS query and the response to it, or a message of multicast DNS.",
         Custom "custom" "An exchange of a protocol whose parser was supplied by the user.",
     }
     others {
