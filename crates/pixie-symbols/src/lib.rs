@@ -4,7 +4,7 @@
 //! use pixie_symbols::ElfFile;
 //!
 //! let libc = ElfFile::open("/lib/x86_64-linux-gnu/libc.so.6")?;
-//! for symbol in libc.symbols().named("malloc") {
+//! for symbol in libc.symbols()?.named("malloc") {
 //!     println!("malloc is at {:#x}", symbol.address);
 //! }
 //! # Ok::<(), pixie_symbols::ElfError>(())
@@ -22,9 +22,13 @@
 #![forbid(unsafe_code)]
 
 mod build_id;
+mod demangle;
 mod elf;
+mod input;
+mod pattern;
 mod symbols;
 
 pub use build_id::BuildId;
-pub use elf::{ElfError, ElfFile};
+pub use elf::{ElfError, ElfFile, Machine, Section, Segment};
+pub use pattern::Pattern;
 pub use symbols::{Symbol, Symbols};

@@ -1,0 +1,117 @@
+use super::{ElfFile, within};
+use crate::symbols::{Binding, Definition, MAX_NAMES, SymbolsBuilder};
+use crate::{ElfError, Symbols};
+use object::read::elf::{FileHeader, SectionHeader as _, SectionTable, Sym as _, VersionTable};
+use object::read::{ReadCache, ReadRef, SymbolIndex};
+use object::{Endianness, elf};
+
+/// The largest tables, in bytes, that are read. The largest browsers have 200 MB of symbols.
+const MAX_TABLES: u64 = 512 << 20;
+
+pub(super) fn read(file: &ElfFile) -> Result<Symbols, ElfError> {
+    let cache = ReadCache::new(file.input.reader());
+    match file.layout.pointer {
+        4 => tables::<elf::FileHeader32<Endianness>, _>(file, &cache),
+        _ => tables::<elf::FileHeader64<Endianness>, _>(file, &cache),
+    }
+}
+
+fn tables<'data, E, R>(file: &ElfFile, data: R) -> Result<Symbols, ElfError>
+where
+    E: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    let header = E::parse(data)?;
+    let endian = header.endian()?;
+    let sections = header.sections(endian, data)?;
+    let mut budget = MAX_TABLES;
+    let mut builder = SymbolsBuilder::new();
+    for table in sections.iter() {
+        let kind = table.sh_type(endian);
+        if !matches!(kind, elf::SHT_SYMTAB | elf::SHT_DYNSYM) {
+            continue;
+        }
+        let Ok(names) = sections.section(table.link(endian)) else {
+            return Err(ElfError::Malformed("a symbol table has no names".to_owned()));
+        };
+        for section in [table, names] {
+            let size = section.sh_size(endian).into();
+            within("bytes of symbols", size, budget)?;
+            budget -= size;
+        }
+        let versions = match kind {
+            elf::SHT_DYNSYM => versions(&sections, endian, data),
+            _ => None,
+        };
+        let base = builder
+            .add_names(names.data(endian, data)?)
+            .ok_or(ElfError::TooLarge { what: "bytes of names", limit: MAX_NAMES })?;
+        let symbols = table.data_as_array::<E::Sym, R>(endian, data)?;
+        for (index, symbol) in symbols.iter().enumerate() {
+            if let Some(mut definition) = function::<E>(file, symbol, endian) {
+                let version = versions.as_ref().and_then(|table| version(table, endian, index));
+                definition.version =
+                    version.and_then(|(name, default)| Some((builder.add_version(name)?, default)));
+                builder.add(base, symbol.st_name(endian), definition);
+            }
+        }
+    }
+    Ok(builder.finish())
+}
+
+/// The table of versions. One that is damaged costs the versions, not the symbols.
+fn versions<'data, E, R>(
+    sections: &SectionTable<'data, E, R>,
+    endian: Endianness,
+    data: R,
+) -> Option<VersionTable<'data, E>>
+where
+    E: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    sections.versions(endian, data).ok().flatten()
+}
+
+/// The version of a dynamic symbol, and whether it is the one that a program is linked to now.
+fn version<'data, E: FileHeader<Endian = Endianness>>(
+    table: &VersionTable<'data, E>,
+    endian: Endianness,
+    symbol: usize,
+) -> Option<(&'data [u8], bool)> {
+    let index = table.version_index(endian, SymbolIndex(symbol));
+    let version = table.version(index.index()).ok()??;
+    Some((version.name(), !index.is_hidden()))
+}
+
+/// What the symbol says, if it is a function that the file itself defines.
+fn function<E: FileHeader<Endian = Endianness>>(
+    file: &ElfFile,
+    symbol: &E::Sym,
+    endian: Endianness,
+) -> Option<Definition> {
+    let function = matches!(symbol.st_type(), elf::STT_FUNC | elf::STT_GNU_IFUNC);
+    if !function || symbol.is_undefined(endian) {
+        return None;
+    }
+    let address = symbol.st_value(endian).into();
+    Some(Definition {
+        address,
+        size: symbol.st_size(endian).into(),
+        limit: end_of_section(file, usize::from(symbol.st_shndx(endian).0), address),
+        binding: match symbol.st_bind() {
+            elf::STB_LOCAL => Binding::Local,
+            elf::STB_WEAK => Binding::Weak,
+            _ => Binding::Global,
+        },
+        indirect: symbol.st_type() == elf::STT_GNU_IFUNC,
+        version: None,
+    })
+}
+
+/// Where the section ends that the symbol is in; a function does not reach beyond.
+fn end_of_section(file: &ElfFile, index: usize, address: u64) -> u64 {
+    let section = file.sections.get(index).filter(|section| {
+        address.checked_sub(section.address).is_some_and(|distance| distance < section.size)
+    });
+    section.map_or(address, |section| section.address.saturating_add(section.size))
+}
