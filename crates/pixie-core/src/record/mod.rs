@@ -9,9 +9,11 @@ mod grpc;
 mod headers;
 mod http;
 mod lost;
+mod postgres;
 mod redis;
 #[cfg(feature = "serde")]
 mod serialize;
+mod sql;
 mod stack;
 mod traffic;
 
@@ -25,6 +27,11 @@ pub use grpc::{Grpc, GrpcMessage, GrpcMessages, GrpcRequest, GrpcResponse, GrpcS
 pub use headers::{Field, Headers, HeadersBuilder};
 pub use http::{Body, BodyDecoding, Http, Http2Error, HttpRequest, HttpResponse, HttpVersion};
 pub use lost::{Cause, Lost, Stage};
+pub use postgres::{
+    Postgres, PostgresColumns, PostgresColumnsBuilder, PostgresCommand, PostgresCopy,
+    PostgresCopyDirection, PostgresMessage, PostgresNotification, PostgresParameter,
+    PostgresRequest, PostgresResponse, PostgresStatement, PostgresTransaction,
+};
 pub use redis::{
     Redis, RedisArgument, RedisArguments, RedisArgumentsBuilder, RedisRequest, RedisResponse,
     RedisType, RedisValue,
@@ -173,6 +180,7 @@ records! {
         Grpc "grpc" "A gRPC call.",
         Redis "redis" "A Redis command with its answer, or a message that a Redis server pushed.",
         Dns "dns" "A DNS query and the response to it, or a message of multicast DNS.",
+        Postgres "postgres" "A PostgreSQL statement with its answer, or a message of the server that answers none.",
         Custom "custom" "An exchange of a protocol whose parser was supplied by the user.",
     }
     others {
