@@ -4,6 +4,7 @@
 
 mod captures;
 mod command;
+mod recording;
 
 use captures::{Numbers, Packet, ethernet, pcap, read};
 use pixie::protocols::stream::StreamLimits;

@@ -3,7 +3,7 @@
 use super::packet::{Ends, Header, MAX_DATAGRAM, MAX_SEGMENT, flag};
 use crate::sequence::later;
 use pixie_core::id::{ConnectionId, Direction, Role, Transport};
-use pixie_core::record::{Address, Cause};
+use pixie_core::record::Address;
 use pixie_core::time::MonotonicTime;
 use pixie_probes::event::{Close, Data, Open};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -148,12 +148,6 @@ impl Flow {
         if data.end {
             return self.finish(direction, position, time, &mut emit);
         }
-        // What was left out by intent is a packet that was not captured in full; what should have
-        // been there is missing.
-        let length = match data.hole {
-            Cause::CaptureLimit | Cause::NotInUserSpace | Cause::BeforeTracing => length,
-            _ => (captured.len() as u32).min(length),
-        };
         let mut offset = 0;
         while offset < length {
             let part = (length - offset).min(MAX_SEGMENT);
@@ -235,7 +229,7 @@ fn unspecified(like: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Addresses for the two ends of a Unix socket: `fd75:6e69:78::/48` ("unix" in hexadecimal, and one
+/// Addresses for the two ends of a Unix socket: `fd75:6e69:7800::/48` ("unix" in hexadecimal, and one
 /// of RFC 4193's private networks), then the end, then the connection's id. The ports do not say who
 /// is the client.
 fn made_up(connection: ConnectionId) -> (Option<SocketAddr>, Option<SocketAddr>) {

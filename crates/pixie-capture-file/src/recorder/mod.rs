@@ -51,15 +51,16 @@ const CHUNK: usize = 64 << 10;
 ///
 /// What is told of a connection, and how:
 ///
-/// - Bytes of streams are TCP segments, with sequence numbers from their positions. What was not
-///   captured by intent is a packet that was cut short, as with a capture length; what is missing
-///   against all intent is missing in the sequence, too. So a replay sees the same gaps.
+/// - Bytes of streams are TCP segments, with sequence numbers from their positions. A transfer of
+///   which not all was captured is a packet that was cut short, as with a capture length; one of
+///   which no event told is missing in the sequence. So a replay sees the same gaps, though it cannot
+///   tell why a packet was cut short.
 /// - Where it is known which end is the client, a handshake says so. It stands for when the
 ///   connection was first seen: it may be older than that. A FIN stands for the end of a direction,
 ///   a reset for an end of which more is not known.
 /// - Datagrams are UDP, each with its own peer. A socket that is bound to no address is given one of
 ///   its peer's: loopback, or else 0.0.0.0 or `::`.
-/// - Unix sockets become TCP and UDP between made-up addresses in `fd75:6e69:78::/48`, which end in
+/// - Unix sockets become TCP and UDP between made-up addresses in `fd75:6e69:7800::/48`, which end in
 ///   the connection's id. Each end that is traced is recorded on its own.
 /// - A connection whose both ends are traced is recorded once, from the end that was seen first.
 /// - Packets have the time of their event, by the wall clock. The first of each connection, and of
