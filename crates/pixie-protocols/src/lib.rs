@@ -17,6 +17,7 @@
 pub mod detect;
 pub mod http1;
 pub mod parser;
+pub mod redis;
 pub mod registry;
 pub mod stream;
 

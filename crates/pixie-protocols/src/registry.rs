@@ -2,6 +2,7 @@
 
 use crate::http1::Http1;
 use crate::parser::Protocol;
+use crate::redis::Redis;
 use pixie_core::Interest;
 use pixie_core::id::Transport;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 /// The one list of our protocols, in the order in which detection asks them.
 fn built_in() -> Vec<Arc<dyn Protocol>> {
-    vec![Arc::new(Http1)]
+    vec![Arc::new(Http1), Arc::new(Redis)]
 }
 
 /// The protocols that a session parses.
