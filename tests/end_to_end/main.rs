@@ -42,6 +42,7 @@ mod lifetimes;
 mod load;
 mod lockdown;
 mod memory;
+mod recording;
 mod sharing;
 mod transports;
 
@@ -54,6 +55,7 @@ const THEMES: &[&[runner::Test]] = &[
     transports::TESTS,
     exchanges::TESTS,
     bodies::TESTS,
+    recording::TESTS,
     lifetimes::TESTS,
     filters::TESTS,
     load::TESTS,
