@@ -16,9 +16,12 @@
 
 pub mod detect;
 pub mod http1;
+pub mod http2;
 pub mod parser;
 pub mod redis;
 pub mod registry;
 pub mod stream;
 
+mod body;
 mod coding;
+mod grpc;

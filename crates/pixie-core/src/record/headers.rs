@@ -50,6 +50,12 @@ pub struct Field<'a> {
 }
 
 impl Headers {
+    /// No fields, because none could be seen.
+    #[must_use]
+    pub fn unseen() -> Self {
+        Self { incomplete: true, ..Self::default() }
+    }
+
     /// How many fields there are, known or not.
     #[must_use]
     pub fn len(&self) -> usize {

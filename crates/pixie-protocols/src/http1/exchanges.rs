@@ -8,10 +8,10 @@
 //!   the client would not have sent it before it had the answer to the one before;
 //! - where both were lost, what waits for an answer is not given one.
 
-use super::body::Collector;
 use super::fields::{self, BodyLength};
 use super::frame::{Head, Kind};
 use super::methods;
+use crate::body::{self, Collector};
 use crate::parser::{Context, Next, Output, Switch};
 use pixie_core::Text;
 use pixie_core::id::Direction;
@@ -323,7 +323,7 @@ impl Exchanges {
         slot.http.traffic.request_bytes = ended.wire;
         let coded = slot.coded[0];
         if let Some(request) = &mut slot.http.request {
-            let codings = if coded { fields::codings(&request.headers) } else { Vec::new() };
+            let codings = if coded { body::codings(&request.headers) } else { Vec::new() };
             ended.body.finish(ended.complete, &codings, &mut request.body);
             if let Some(trailers) = ended.trailers {
                 request.trailers = trailers;
@@ -347,7 +347,7 @@ impl Exchanges {
         slot.http.traffic.response_bytes = ended.wire;
         let coded = slot.coded[1];
         if let Some(response) = &mut slot.http.response {
-            let codings = if coded { fields::codings(&response.headers) } else { Vec::new() };
+            let codings = if coded { body::codings(&response.headers) } else { Vec::new() };
             ended.body.finish(ended.complete, &codings, &mut response.body);
             if let Some(trailers) = ended.trailers {
                 response.trailers = trailers;

@@ -124,18 +124,6 @@ fn decimal(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// The codings that were applied to a body, the first one first: content codings, then transfer
-/// codings other than chunked.
-pub(super) fn codings(headers: &Headers) -> Vec<&[u8]> {
-    ["content-encoding", "transfer-encoding"]
-        .into_iter()
-        .flat_map(|name| headers.get_all(name))
-        .flat_map(|value| value.split(|&byte| byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"chunked"))
-        .collect()
-}
-
 /// The protocol that a `101 Switching Protocols` response changes to, by the name that its parser
 /// has; `None` for one that has no name here.
 pub(super) fn upgraded_to(headers: &Headers) -> Next {

@@ -1,11 +1,11 @@
 //! One direction of a connection: bytes and gaps in, heads and bodies out.
 
-use super::body::Collector;
 use super::chunked::{Chunk, ChunkedDecoder, Stepped};
 use super::exchanges::{AfterHead, Ended, Exchanges};
 use super::fields::BodyLength;
 use super::frame::{Fault, Head, HeadDecoder, Kind, LOOKED_AT, Progress};
 use super::resync::{Outcome, Search};
+use crate::body::Collector;
 use crate::parser::Limits;
 use memchr::memchr;
 use pixie_core::record::{Cause, Headers};

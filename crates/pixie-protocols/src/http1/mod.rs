@@ -7,7 +7,6 @@
 //!              └ resync: the next message after a gap
 //! ```
 
-mod body;
 mod chunked;
 mod exchanges;
 mod fields;

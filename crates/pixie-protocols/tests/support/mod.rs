@@ -3,6 +3,7 @@
 
 pub mod effort;
 pub mod http1;
+pub mod http2;
 pub mod script;
 
 use pixie_core::Record;
