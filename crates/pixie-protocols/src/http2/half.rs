@@ -236,12 +236,13 @@ impl Half {
         }
     }
 
-    /// A payload that had no bytes, or all of them.
+    /// The payload has come to its end, or will not.
     fn end_frame(&mut self, time: MonotonicTime, streams: &mut Streams) {
         match std::mem::replace(&mut self.state, State::Frame) {
-            State::Payload { frame, whole, .. } => {
+            State::Payload { frame, left, whole } => {
                 let payload = std::mem::take(&mut self.buffer);
-                self.whole_frame(frame, &payload, whole, time, streams);
+                let wire = frame.size() - u64::from(left);
+                self.whole_frame((frame, wire), &payload, whole, time, streams);
                 self.recycle(payload);
             }
             State::Data { frame, .. } => {
@@ -272,7 +273,7 @@ impl Half {
         let (frame, is_done, whole) = (*frame, *left == 0, *whole);
         if is_done && self.buffer.is_empty() && whole {
             self.state = State::Frame;
-            self.whole_frame(frame, part, true, time, streams);
+            self.whole_frame((frame, frame.size()), part, true, time, streams);
             return rest;
         }
         if whole {
@@ -284,10 +285,11 @@ impl Half {
         rest
     }
 
-    /// A frame has come to its end; `payload` is all of it, or what came before a hole in it.
+    /// A frame has come to its end, with so many bytes; `payload` is all of it, or what came before
+    /// a hole in it.
     fn whole_frame(
         &mut self,
-        frame: Frame,
+        (frame, wire): (Frame, u64),
         payload: &[u8],
         whole: bool,
         time: MonotonicTime,
@@ -305,7 +307,7 @@ impl Half {
                         _ => None,
                     },
                     ends_stream: frame.ends_stream(),
-                    wire: frame.size(),
+                    wire,
                     started: self.started,
                     ended: time,
                 };
@@ -322,7 +324,7 @@ impl Half {
                     block.bytes.extend_from_slice(payload);
                 }
                 block.whole &= whole;
-                block.place.wire += frame.size();
+                block.place.wire += wire;
                 block.place.ended = time;
                 match frame.ends_headers() {
                     true => self.end_block(block.place, &block.bytes, block.whole, streams),
@@ -476,7 +478,7 @@ impl Half {
                     Padding::Is(padded) => padded,
                     Padding::Unread => {
                         streams.data_lost(self.kind, frame.stream);
-                        0
+                        u32::from(u8::MAX)
                     }
                 };
                 let content = length.min(u64::from(left.saturating_sub(padded)));

@@ -16,6 +16,8 @@ pub(super) struct Head {
     pub(super) status: u16,
     /// It has fields that only the head of a request or of a response has, and not the trailers.
     pub(super) has_pseudo: bool,
+    /// It is no head but trailers: its first field is known, and none that comes first in a head.
+    pub(super) is_trailers: bool,
     /// All other fields, with `:authority`, `:scheme` and `:protocol`.
     pub(super) headers: Headers,
     pub(super) content_length: Option<u64>,
@@ -32,6 +34,8 @@ impl Head {
         let mut head = Self { bytes: std::mem::take(&mut list.bytes).into(), ..Self::default() };
         let mut builder = HeadersBuilder::new(head.bytes.clone()).with_capacity(list.fields.len());
         let mut authority = None;
+        let first = list.fields.first().and_then(|field| field.name.clone());
+        head.is_trailers = first.is_some_and(|name| !is_pseudo(&head.bytes, name));
         for field in list.fields.drain(..) {
             let Field { name: Some(name), value } = field else {
                 builder.push_known(None, field.value);
@@ -126,6 +130,10 @@ impl Head {
     fn slice(&self, place: &Range<usize>) -> &[u8] {
         self.bytes.get(place.clone()).unwrap_or_default()
     }
+}
+
+fn is_pseudo(bytes: &[u8], name: Range<usize>) -> bool {
+    bytes.get(name).is_some_and(|name| name.starts_with(b":"))
 }
 
 /// Three digits.

@@ -10,8 +10,9 @@ const MAX_MARKS: usize = 64;
 /// Looks for the header of a frame, byte by byte.
 #[derive(Debug, Default)]
 pub(super) struct Search {
-    /// From the first place on that may be one and that cannot be told yet.
+    /// What is kept, from `start` on: the first place that may be one and that cannot be told yet.
     kept: Vec<u8>,
+    start: usize,
     /// From which place on what is kept came when.
     marks: Vec<(usize, MonotonicTime)>,
     /// How much has to be kept for it to be told.
@@ -66,18 +67,19 @@ impl Search {
             self.trusted = length as u64 == expected;
             self.expected = Some(expected - length as u64).filter(|_| !self.trusted);
         }
-        while !rest.is_empty() && !self.kept.is_empty() {
-            let missing = self.needed.saturating_sub(self.kept.len());
+        while !rest.is_empty() && self.kept() > 0 {
+            let missing = self.needed.saturating_sub(self.kept());
             let (more, following) = rest.split_at(missing.min(rest.len()));
             self.keep(time, more);
             rest = following;
-            if self.kept.len() < self.needed {
+            if self.kept() < self.needed {
                 return Outcome::Nothing { passed };
             }
-            match self.scan(&self.kept, &judge) {
+            match self.scan(self.kept.get(self.start..).unwrap_or_default(), &judge) {
                 Scan::Found(start) => {
                     passed += start;
                     self.drop_front(start);
+                    self.compact();
                     let kept = std::mem::take(&mut self.kept);
                     let marks = std::mem::take(&mut self.marks);
                     return Outcome::Start { passed, kept, marks, rest };
@@ -143,11 +145,20 @@ impl Search {
     }
 
     fn drop_front(&mut self, length: usize) {
-        self.kept.drain(..length.min(self.kept.len()));
-        let before = self.marks.iter().take_while(|(place, _)| *place <= length).count();
+        self.start += length.min(self.kept());
+        // Seldom, so that a byte is not moved again and again.
+        if self.start > self.kept.len() / 2 {
+            self.compact();
+        }
+    }
+
+    fn compact(&mut self) {
+        let start = std::mem::take(&mut self.start);
+        self.kept.drain(..start);
+        let before = self.marks.iter().take_while(|(place, _)| *place <= start).count();
         self.marks.drain(..before.saturating_sub(1));
         for (place, _) in &mut self.marks {
-            *place = place.saturating_sub(length);
+            *place = place.saturating_sub(start);
         }
         if self.kept.is_empty() {
             self.marks.clear();
@@ -160,20 +171,23 @@ impl Search {
         let end = match self.expected {
             Some(expected) => Some(expected),
             // The end of the frame that may begin here, if it is after what is kept.
-            None => self.needed.checked_sub(HEADER + self.kept.len()).map(|end| end as u64),
+            None => self.needed.checked_sub(HEADER + self.kept()).map(|end| end as u64),
         };
-        let is_frame = self.expected.is_some() || self.kept.len() >= HEADER;
+        let is_frame = self.expected.is_some() || self.kept() >= HEADER;
         self.expected = end.filter(|_| is_frame).and_then(|end| end.checked_sub(length));
         self.trusted = self.expected == Some(0);
         self.expected = self.expected.filter(|&expected| expected > 0);
         self.needed = 0;
         self.marks.clear();
-        std::mem::take(&mut self.kept).len()
+        let dropped = self.kept();
+        self.kept.clear();
+        self.start = 0;
+        dropped
     }
 
     /// How much is kept.
     pub(super) fn kept(&self) -> usize {
-        self.kept.len()
+        self.kept.len() - self.start
     }
 
     /// Bytes of memory that are held.

@@ -186,13 +186,14 @@ impl Stream {
         }
         self.response.begin(&head, place, limit, &mut self.is_call);
         self.heads += head.size();
-        let was_joined = self.http.request.is_none() && self.response.lost;
         let mut response = HttpResponse::new(head.status, "".into(), HttpVersion::Http2);
-        if was_joined && !head.has_pseudo && place.ends_stream {
+        if self.response.lost && head.is_trailers {
+            response.headers = Headers::unseen();
             self.is_call |= head.headers.get("grpc-status").is_some();
             response.trailers = head.headers;
         } else {
             response.headers = head.headers;
+            // Nothing comes before the head.
             self.response.lost = false;
         }
         response.interim = std::mem::take(&mut self.interim);

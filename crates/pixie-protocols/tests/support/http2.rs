@@ -139,3 +139,52 @@ fn grpc_summary(grpc: &Grpc) -> String {
     let reset = grpc.reset.map_or(String::new(), |reset| format!(" {reset}"));
     format!("{request} | {response}{reset}")
 }
+
+/// Compresses as real ones do: what was sent before is referred to.
+#[derive(Default)]
+pub struct Encoder {
+    /// Newest first.
+    table: Vec<(String, String)>,
+}
+
+impl Encoder {
+    pub fn block(&mut self, fields: &[(&str, &str)]) -> Vec<u8> {
+        fields.iter().flat_map(|(name, value)| self.field(name, value)).collect()
+    }
+
+    fn field(&mut self, name: &str, value: &str) -> Vec<u8> {
+        let is_same = |entry: &(String, String)| entry.0 == name && entry.1 == value;
+        if let Some(place) = self.table.iter().position(is_same) {
+            return integer(0x80, 7, 62 + place);
+        }
+        let known = self.table.iter().position(|entry| entry.0 == name);
+        self.table.insert(0, (name.to_owned(), value.to_owned()));
+        let size = |(name, value): &(String, String)| name.len() + value.len() + 32;
+        while self.table.iter().map(size).sum::<usize>() > 4096 {
+            self.table.pop();
+        }
+        match known {
+            Some(place) => {
+                let value = [&[value.len() as u8], value.as_bytes()].concat();
+                [integer(0x40, 6, 62 + place), value].concat()
+            }
+            None => literal(0x40, name, value),
+        }
+    }
+}
+
+/// An integer with a prefix of so many bits.
+fn integer(first: u8, prefix: u32, value: usize) -> Vec<u8> {
+    let mask = (1 << prefix) - 1;
+    if value < mask {
+        return vec![first | value as u8];
+    }
+    let mut bytes = vec![first | mask as u8];
+    let mut rest = value - mask;
+    while rest >= 128 {
+        bytes.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+    bytes
+}
