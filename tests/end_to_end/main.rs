@@ -43,6 +43,7 @@ mod load;
 mod lockdown;
 mod memory;
 mod recording;
+mod redis;
 mod sharing;
 mod transports;
 
@@ -58,6 +59,7 @@ const THEMES: &[&[runner::Test]] = &[
     recording::TESTS,
     lifetimes::TESTS,
     filters::TESTS,
+    redis::TESTS,
     load::TESTS,
     faults::TESTS,
     memory::TESTS,

@@ -40,7 +40,7 @@ pub(crate) struct Logged {
 
 impl Server {
     /// A new folder with something to serve.
-    fn prepare() -> TempDir {
+    pub(crate) fn prepare() -> TempDir {
         use std::os::unix::fs::PermissionsExt;
         let folder = TempDir::new().expect("a temporary folder");
         let readable = fs::Permissions::from_mode(0o755);
@@ -52,7 +52,7 @@ impl Server {
         folder
     }
 
-    fn start(
+    pub(crate) fn start(
         setup: &Setup,
         folder: TempDir,
         port: u16,

@@ -14,6 +14,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("curl", "a client"),
     ("wget", "a client"),
     ("wrk", "a client"),
+    ("redis-server", "a server"),
+    ("redis-tools", "its clients"),
     ("gcc", "compiles the programs of our own that are traced"),
     ("g++", "compiles programs to find symbols in, and the fuzzer"),
     ("clang", "compiles the eBPF programs"),

@@ -4,7 +4,7 @@ use pixie_core::record::RedisType;
 
 /// The longest string that is believed, in bytes. The server's own limit is 512 MiB unless its
 /// `proto-max-bulk-len` says otherwise.
-const MAX_STRING: u64 = 4 << 30;
+pub(super) const MAX_STRING: u64 = 4 << 30;
 
 /// The most elements that are believed (a server takes no more than 2^31 - 1).
 const MAX_ELEMENTS: u64 = (1 << 31) - 1;

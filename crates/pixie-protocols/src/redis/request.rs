@@ -2,7 +2,7 @@
 
 use super::commands;
 use super::exchanges::Exchanges;
-use super::frame::{self, without_end};
+use super::frame::{self, MAX_STRING, without_end};
 use super::inline;
 use super::reader::{Piece, Reader, Stepped};
 use super::search::Search;
@@ -21,7 +21,7 @@ pub(super) const LEAST_KEPT: usize = 64;
 /// The most elements of a command (a server takes no more).
 const MAX_ELEMENTS: u64 = (1 << 31) - 1;
 
-/// Room for the name and the arguments of this many bytes is kept between commands.
+/// Room for the arguments of this many bytes is kept between commands.
 const USUAL: usize = 4 << 10;
 
 /// Commands, in the order in which they come.
@@ -123,15 +123,15 @@ impl Requests {
         if self.command.remaining == 0 {
             return self.first_line(line, exchanges);
         }
-        let Some(frame::Line::String(_, length)) =
-            frame::line(line).filter(|_| line.starts_with(b"$"))
-        else {
+        let digits = line.strip_prefix(b"$");
+        let Some(length) = digits.and_then(|digits| frame::number(digits, MAX_STRING)) else {
             return false;
         };
-        self.command.begin_string(length);
         if let Some(string) = self.reader.string(length, bytes) {
-            self.command.extend(string, self.limit);
+            self.command.whole_string(string, self.limit);
             self.string_ended(exchanges);
+        } else {
+            self.command.begin_string(length);
         }
         true
     }
@@ -167,8 +167,7 @@ impl Requests {
         }
         self.command.begin(words.len() as u64);
         for word in words {
-            self.command.begin_string(word.len() as u64);
-            self.command.extend(&word, self.limit);
+            self.command.whole_string(&word, self.limit);
             self.string_ended(exchanges);
         }
         true
@@ -290,7 +289,22 @@ impl Command {
         self.count = strings - 1;
     }
 
+    /// Takes a string that is there as a whole.
     #[inline]
+    fn whole_string(&mut self, string: &[u8], limit: usize) {
+        if !self.is_named {
+            return self.extend(string, limit);
+        }
+        self.begun += 1;
+        self.size += string.len() as u64;
+        if self.begun <= MAX_ARGUMENTS {
+            let kept = string.get(..limit - self.kept).unwrap_or(string);
+            self.arguments.push(kept, string.len() as u64);
+            self.kept += kept.len();
+        }
+    }
+
+    /// A string of this length follows.
     fn begin_string(&mut self, length: u64) {
         self.cut = false;
         if self.is_named {
@@ -341,13 +355,18 @@ impl Command {
 
     #[inline]
     fn clear(&mut self) {
-        let Self { name, arguments, .. } = self;
-        name.clear();
-        arguments.clear();
-        let (name, arguments) = (std::mem::take(name), std::mem::take(arguments));
-        *self = Self { name, ..Self::default() };
-        if arguments.memory() <= USUAL {
-            self.arguments = arguments;
+        self.remaining = 0;
+        self.count = 0;
+        self.name.clear();
+        self.is_named = false;
+        self.is_name_cut = false;
+        self.begun = 0;
+        self.size = 0;
+        self.kept = 0;
+        self.cut = false;
+        self.arguments.clear();
+        if self.arguments.memory() > USUAL {
+            self.arguments = RedisArgumentsBuilder::default();
         }
     }
 }
