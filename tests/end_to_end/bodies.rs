@@ -2,14 +2,14 @@
 
 use crate::clients::{curl, python};
 use crate::expect::{HttpExt, header, starts_with};
-use crate::process;
+use crate::process::{self, Running};
 use crate::programs::command;
 use crate::runner::{Outcome, Setup, tests};
 use crate::servers::{nginx, node, noise, text};
 use pixie::id::{Pid, Role};
 use pixie::record::BodyDecoding;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 tests! {
     core: a_download_by_sendfile, an_upload_that_waits_to_be_asked;
@@ -146,22 +146,38 @@ fn chunks_that_are_sent(setup: &Setup) -> Outcome {
     Ok(())
 }
 
+/// Gets a page, and keeps the connection until it is told to go.
+const KEEPING_CLIENT: &str = r#"
+import http.client, sys
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+connection.request("GET", sys.argv[2])
+print(len(connection.getresponse().read()), flush=True)
+sys.stdin.readline()
+"#;
+
 /// More than is captured of a message: the framing of most chunks is not seen. The bytes on the wire
-/// and the times are known all the same.
+/// and the times are known all the same; and that the body has ended, before anything follows.
 fn chunks_beyond_what_is_captured(setup: &Setup) -> Outcome {
     let server = node(setup)?;
-    let file = server.file("got");
-    let url = server.url("/chunked/page.html");
-    let tracer = setup.tracer_of(server.port);
-    let (observed, curl) = setup.observe(tracer, 2, || curl(&url, &file, &[]));
-    let curl = curl?;
-    assert_eq!(fs::read(&file).unwrap(), text(50_000), "what curl got");
-    for (role, pid) in [(Role::Client, curl.pid), (Role::Server, server.pid())] {
+    let arguments = [&server.port.to_string(), "/chunked/page.html"];
+    let mut client = python(KEEPING_CLIENT, &arguments)?;
+    let watch = setup.watch(setup.tracer_of(server.port));
+    let began = Instant::now();
+    let mut client = Running::start(&mut client);
+    assert_eq!(client.line().as_deref(), Some("50000"), "what the client got");
+    let took = began.elapsed();
+    watch.wait(2);
+    assert_eq!(watch.exchanges(), 2, "records while the connection is open");
+    let pid = client.pid();
+    client.say("go");
+    client.succeed();
+    let observed = watch.stop_after(2);
+    for (role, pid) in [(Role::Client, pid), (Role::Server, server.pid())] {
         let http = observed.one(role, "/chunked/page.html");
         assert_eq!(http.traffic.process.pid, Pid(pid));
         assert_eq!(http.answered().status, 200);
         assert!(http.traffic.response_bytes > 50_000, "bytes on the wire at the {role}");
-        assert!(http.latency() <= curl.took, "latency at the {role}");
+        assert!(http.latency() <= took, "latency at the {role}");
         let body = &http.answered().body;
         assert!(body.size == 50_000 || !body.complete, "size of the body at the {role}");
         starts_with(body, &text(50_000));

@@ -100,6 +100,11 @@ impl Watch {
         self.wait_until(|| self.records.exchanges() >= expected);
     }
 
+    /// How many records of exchanges there are already.
+    pub(crate) fn exchanges(&self) -> usize {
+        self.records.exchanges()
+    }
+
     /// Waits as [`Watch::wait`] does for records of these processes.
     pub(crate) fn wait_for_pids(&self, pids: &[u32], expected: usize) {
         self.wait_until(|| self.records.of_pids(pids) >= expected);

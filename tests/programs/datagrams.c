@@ -1,8 +1,9 @@
 /* Datagrams, many in one call, to and from more than one peer.
  *
- * datagrams mmsg|named|connected PORT
+ * datagrams mmsg|timeout|named|connected PORT
  *   Two clients send 40 datagrams each, "CLIENT NUMBER" and filling; the server answers each with
- *   "re: " and the same. `mmsg`: by sendmmsg and recvmmsg; `named`: by sendto and recvfrom;
+ *   "re: " and the same. `mmsg`: by sendmmsg and recvmmsg; `timeout`: the same, but every recvmmsg
+ *   ends by its timeout, after its first datagram; `named`: by sendto and recvfrom;
  *   `connected`: the clients by send and recv on connected sockets, the server by sendmsg and
  *   recvmsg. */
 #include "peer.h"
@@ -11,6 +12,11 @@ enum { DATAGRAMS = 40, CLIENTS = 2, ROOM = 600 };
 
 static int port, server_fd;
 static const char *scenario;
+
+static bool many(void)
+{
+	return !strcmp(scenario, "mmsg") || !strcmp(scenario, "timeout");
+}
 
 struct datagram {
 	struct sockaddr_in peer;
@@ -40,7 +46,7 @@ static struct msghdr header(struct datagram *datagram, bool named)
 static void put_datagrams(int fd, struct datagram *datagrams, int count, bool named)
 {
 	struct mmsghdr messages[DATAGRAMS] = { 0 };
-	if (!strcmp(scenario, "mmsg")) {
+	if (many()) {
 		for (int i = 0; i < count; i++)
 			messages[i].msg_hdr = header(&datagrams[i], named);
 		for (int sent = 0; sent < count;)
@@ -66,10 +72,13 @@ static int get_datagrams(int fd, struct datagram *datagrams, int count, bool nam
 	struct mmsghdr messages[DATAGRAMS] = { 0 };
 	for (int i = 0; i < count; i++)
 		datagrams[i].iov = (struct iovec){ datagrams[i].bytes, ROOM };
-	if (!strcmp(scenario, "mmsg")) {
+	if (many()) {
+		struct timespec shortest = { .tv_nsec = 1 };
+		struct timespec *timeout = strcmp(scenario, "timeout") ? NULL : &shortest;
 		for (int i = 0; i < count; i++)
 			messages[i].msg_hdr = header(&datagrams[i], named);
-		int got = CHECK(recvmmsg(fd, messages, count, MSG_WAITFORONE, NULL));
+		int got = CHECK(recvmmsg(fd, messages, count, MSG_WAITFORONE, timeout));
+		REQUIRE(!timeout || got == 1);
 		for (int i = 0; i < got; i++)
 			datagrams[i].iov.iov_len = messages[i].msg_len;
 		return got;

@@ -63,8 +63,7 @@ pub(crate) struct Settings {
     pub(crate) exclude_pids: u8,
     pub(crate) exclude_cgroups: u8,
     pub(crate) include_self: u8,
-    pub(crate) socket_storage: u8,
-    pub(crate) _pad: u8,
+    pub(crate) _pad: u16,
 }
 
 /// When the event was taken: all that merging needs of a record.

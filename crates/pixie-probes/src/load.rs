@@ -47,8 +47,8 @@ impl Loaded {
         options: &CaptureOptions,
         btf: &Btf,
     ) -> Result<Self, BoxError> {
-        // Linux 5.10 takes these programs, and then runs them wrongly: datagrams of 131 bytes went
-        // the way of those of up to 128.
+        // They keep states in storage on sockets, which Linux lets tracing programs use from 5.11.
+        // This is the first long-term release after that; the oldest that is tested is 6.1.
         if backend == Backend::Fentry && !kernel::is_at_least(5, 15) {
             return Err("it needs Linux 5.15 or later".into());
         }
@@ -217,7 +217,6 @@ fn settings(options: &CaptureOptions, shards: u32) -> PodSettings {
         exclude_pids: (!exclude_pids.is_empty() || !exclude_executables.is_empty()).into(),
         exclude_cgroups: (!exclude_cgroups.is_empty()).into(),
         include_self: options.include_self.into(),
-        socket_storage: kernel::is_at_least(5, 11).into(),
         _pad: 0,
     })
 }

@@ -128,8 +128,7 @@ struct settings {
 	__u8 exclude_pids;   /* not pids in the map `pids` with the value 0 */
 	__u8 exclude_cgroups;
 	__u8 include_self;
-	__u8 socket_storage; /* whether tracing programs may use it: from Linux 5.11 */
-	__u8 _pad;
+	__u16 _pad;
 };
 
 #endif

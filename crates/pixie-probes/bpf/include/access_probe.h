@@ -6,6 +6,26 @@
 
 #define READ(pointer, field) BPF_CORE_READ(pointer, field)
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} connections_seen SEC(".maps");
+
+/* A number that no other connection of this tracer has: CPU and count. 0 when there is none. These
+ * programs are not preempted, so that the count needs no atomic operation. */
+static __always_inline __u64 new_connection(struct sock *sk)
+{
+	__u32 zero = 0;
+	__u64 *seen = bpf_map_lookup_elem(&connections_seen, &zero);
+
+	if (!seen)
+		return 0;
+	*seen += 1;
+	return ((__u64)bpf_get_smp_processor_id() << 48) | *seen;
+}
+
 #include "connection.h"
 
 struct {

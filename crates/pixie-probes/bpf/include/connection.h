@@ -5,6 +5,8 @@
  *
  * The file that includes this has defined
  *   READ(pointer, field)    how a field of a kernel object is read
+ *   new_connection          the number of a new connection
+ * and defines
  *   find_state, make_state  where states are kept
  */
 #ifndef PIXIE_CONNECTION_H
@@ -62,13 +64,6 @@ struct {
 	__type(value, __u8);
 } verdicts SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} connections_seen SEC(".maps");
-
 /* The tracer itself, as the kernel knows it: inside a pid namespace it does not know its own pid. */
 __u32 self_pid = 0;
 
@@ -101,22 +96,10 @@ static __always_inline bool is_datagram(__u8 transport)
 	return transport == TRANSPORT_UDP || transport == TRANSPORT_UNIX_DATAGRAM;
 }
 
-/* A number that no other connection of this tracer has: CPU and count. 0 when there is none. */
-static __always_inline __u64 new_connection(void)
-{
-	__u32 zero = 0;
-	__u64 *seen = bpf_map_lookup_elem(&connections_seen, &zero);
-
-	if (!seen)
-		return 0;
-	*seen += 1;
-	return ((__u64)bpf_get_smp_processor_id() << 48) | *seen;
-}
-
-static __always_inline bool port_wanted(struct sock *sk)
+static __always_inline bool port_wanted(struct sock *sk, __be16 peer)
 {
 	__u16 local = READ(sk, __sk_common.skc_num);
-	__u16 remote = bpf_ntohs(READ(sk, __sk_common.skc_dport));
+	__u16 remote = bpf_ntohs(peer);
 
 	return bpf_map_lookup_elem(&ports, &local) || bpf_map_lookup_elem(&ports, &remote);
 }
@@ -156,12 +139,11 @@ static __always_inline bool wanted(struct sock *sk, struct state *state, __u32 p
 {
 	if (is_of_kernel(sk) || !process_wanted(pid))
 		return false;
-	if (!settings.filter_ports)
+	/* Of datagrams, it is asked about every one: see datagram_wanted. */
+	if (!settings.filter_ports || state->transport == TRANSPORT_UDP)
 		return true;
-	if (state->transport != TRANSPORT_TCP && state->transport != TRANSPORT_UDP)
-		return false;
-	/* A datagram socket without a peer may be told one with every datagram. */
-	return port_wanted(sk);
+	return state->transport == TRANSPORT_TCP &&
+	       port_wanted(sk, READ(sk, __sk_common.skc_dport));
 }
 
 static __always_inline void copy_address(struct sock *sk, struct address *local,
@@ -196,31 +178,30 @@ static __always_inline __u8 tcp_role(struct sock *sk)
 	return BPF_CORE_READ(bucket, fastreuse) < 0 ? ROLE_CLIENT : ROLE_SERVER;
 }
 
-static __always_inline void describe(struct open_event *open, struct sock *sk,
-				     struct state *state, __u64 time)
+static __always_inline void describe(struct open_event *open, struct state *state, __u32 pid)
 {
 	struct task_struct *leader =
 		BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), group_leader);
 
 	__builtin_memset(open, 0, sizeof(*open));
 	open->event.kind = EVENT_OPEN;
-	open->event.time = time;
+	open->event.time = bpf_ktime_get_ns();
 	open->event.connection = state->connection;
 	open->start_time = BPF_CORE_READ(leader, start_boottime);
 	open->cgroup = bpf_get_current_cgroup_id();
-	open->pid = state->pid;
+	open->pid = pid;
 	open->transport = state->transport;
 	bpf_probe_read_kernel_str(open->comm, sizeof(open->comm), &leader->comm);
 }
 
 static __always_inline bool announce_inet(void *ring, struct sock *sk, struct state *state,
-					  __u64 time)
+					  __u32 pid)
 {
 	struct open_event *open = reserve(ring, sizeof(*open), 0);
 
 	if (!open)
 		return false;
-	describe(open, sk, state, time);
+	describe(open, state, pid);
 	copy_address(sk, &open->local, &open->remote);
 	if (state->transport == TRANSPORT_TCP)
 		open->role = tcp_role(sk);
@@ -251,14 +232,14 @@ static __always_inline __u32 unix_path(char *path, struct sock *sk)
 }
 
 static __always_inline bool announce_unix(void *ring, struct sock *sk, struct state *state,
-					  __u64 time)
+					  __u32 pid)
 {
 	struct open_unix_event *open = reserve(ring, sizeof(*open), 0);
 	struct sock *peer;
 
 	if (!open)
 		return false;
-	describe(&open->open, sk, state, time);
+	describe(&open->open, state, pid);
 	open->local_length = unix_path(open->local_path, sk);
 	peer = BPF_CORE_READ((struct unix_sock *)sk, peer);
 	open->remote_length = peer ? unix_path(open->remote_path, peer) : 0;
@@ -270,27 +251,30 @@ static __always_inline bool announce_unix(void *ring, struct sock *sk, struct st
 }
 
 /* First sight of a socket, or first sight of it in this process. */
-static __noinline void announce(struct sock *sk, struct state *state, __u32 pid, __u64 time)
+static __noinline void announce(struct sock *sk, struct state *state, __u32 pid)
 {
 	void *ring = my_ring();
 	bool told;
 
 	if (!ring)
 		return;
-	state->pid = pid;
 	if (!wanted(sk, state, pid)) {
 		state->flags |= STATE_EXCLUDED;
+		state->pid = pid;
 		return;
 	}
 	state->flags &= ~STATE_EXCLUDED;
 	state->flags |= STATE_ANNOUNCED;
 	if (state->transport == TRANSPORT_TCP || state->transport == TRANSPORT_UDP)
-		told = announce_inet(ring, sk, state, time);
+		told = announce_inet(ring, sk, state, pid);
 	else
-		told = announce_unix(ring, sk, state, time);
-	/* Without room for it now, say it again with the next transfer. */
-	if (!told)
-		state->pid = 0;
+		told = announce_unix(ring, sk, state, pid);
+	/*
+	 * Only now, so that no other thread's transfer comes before it; two threads may both say it.
+	 * Without room for it, it is said again with the next transfer.
+	 */
+	if (told)
+		state->pid = pid;
 }
 
 /*
@@ -303,7 +287,7 @@ static __always_inline bool begin(struct state *state, struct sock *sk)
 	if (!state->transport)
 		return false;
 	state->early = EARLY_TRANSFERS;
-	state->connection = new_connection();
+	state->connection = new_connection(sk);
 	return true;
 }
 

@@ -2,7 +2,8 @@
 /*
  * sendmmsg and recvmmsg transfer many messages in one system call, one event each; which of them an
  * event is about has to be counted. They end with the last message or with an error, and both are
- * seen, so the count starts anew with every call.
+ * seen, so the count starts anew with every call. (A partial send ends sendmmsg, too, which is not
+ * seen; a program then goes on elsewhere in its vector.)
  */
 #ifndef PIXIE_CURSOR_H
 #define PIXIE_CURSOR_H
@@ -43,6 +44,10 @@ static __always_inline bool locate_message(struct payload *payload, struct call 
 	if (!has_messages(call))
 		return false;
 	__builtin_memset(payload, 0, sizeof(*payload));
+	/* When its time is up, recvmmsg ends after any message, and nothing is seen of that: if there
+	 * are more, which one this is cannot be told. */
+	if (call->number == SYS_RECVMMSG && call->arguments[4] && (__u32)call->arguments[2] > 1)
+		return true;
 	cursor = bpf_map_lookup_elem(&cursors, &task);
 	if (cursor && cursor->vector == call->arguments[1])
 		index = cursor->index;

@@ -45,14 +45,16 @@ static __always_inline void name_to_address(struct address *address, struct sock
 	}
 }
 
-static __always_inline void find_peer(struct transfer *transfer, struct sock *sk,
-				      struct payload *payload)
+static __noinline void find_peer(struct transfer *transfer, struct sock *sk)
 {
+	struct payload *payload = &transfer->payload;
 	struct address *peer = &transfer->peer;
 	struct address local;
 	struct socket_name name = {};
 	__u32 zero = 0;
 
+	if (payload->kind == PAYLOAD_MESSAGE)
+		follow_message(payload);
 	__builtin_memset(peer, 0, sizeof(*peer));
 	if (READ(sk, __sk_common.skc_family) == AF_UNIX)
 		return;
@@ -76,6 +78,18 @@ static __always_inline void find_peer(struct transfer *transfer, struct sock *sk
 	if (bpf_probe_read_user(&name, sizeof(name), (void *)payload->name))
 		bpf_probe_read_user(&name, 16, (void *)payload->name);
 	name_to_address(peer, &name);
+}
+
+/*
+ * Whether a datagram has one of the ports that are asked for: a socket that is not connected may have
+ * another peer with each. Where the peer is not known, what the socket did before tells.
+ */
+static __always_inline bool datagram_wanted(struct transfer *transfer, struct sock *sk,
+					    struct state *state)
+{
+	if (port_wanted(sk, transfer->peer.port))
+		return true;
+	return !transfer->peer.family && state->flags & STATE_ANNOUNCED;
 }
 
 /* Gathers a vector into one run of bytes; the offsets are masked for the verifier's sake. */
@@ -140,14 +154,17 @@ static __always_inline void tell_datagram_sized(struct transfer *transfer,
 	submit(event);
 }
 
-static __noinline void tell_datagram(struct transfer *transfer, struct sock *sk,
-				     struct payload *payload)
+/* A global function, as `tell`. */
+__noinline int tell_datagram(__u32 slot)
 {
-	__u32 capture = transfer->left < transfer->budget ? transfer->left : transfer->budget;
+	struct transfer *transfer = transfer_of(slot);
+	struct payload *payload;
+	__u32 capture;
 
-	if (payload->kind == PAYLOAD_MESSAGE)
-		follow_message(payload);
-	find_peer(transfer, sk, payload);
+	if (!transfer)
+		return 0;
+	payload = &transfer->payload;
+	capture = transfer->left < transfer->budget ? transfer->left : transfer->budget;
 	if (payload->kind == PAYLOAD_VECTOR) {
 		struct user_iovec first;
 
@@ -174,6 +191,7 @@ static __noinline void tell_datagram(struct transfer *transfer, struct sock *sk,
 		tell_datagram_sized(transfer, payload, 2048, capture);
 	else
 		tell_datagram_sized(transfer, payload, 2 * GATHER_BYTES, capture);
+	return 0;
 }
 
 #endif

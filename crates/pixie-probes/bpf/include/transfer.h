@@ -6,7 +6,9 @@
 #define SECOND 1000000000ULL
 #define RESUME_BYTES 256  /* of each transfer, once a run's budget is spent; of ignored ones */
 #define PIECE_BYTES 16384 /* the most that one event carries */
+#define TAIL_BYTES 64     /* of the end of a transfer of which the middle is not captured */
 #define VECTOR_ELEMENTS 16
+#define WALKED_ELEMENTS 64 /* with those that are looked through for the end */
 #define BUFFER_PIECES 64
 
 /* A transfer that is being told of, in as many events as it takes. */
@@ -20,7 +22,8 @@ struct transfer {
 	__u8 hole;
 	__u8 flags;
 	__u8 _pad;
-	struct address peer; /* of a datagram */
+	struct address peer;    /* of a datagram */
+	struct payload payload; /* of a datagram */
 };
 
 /*
@@ -124,42 +127,94 @@ static __always_inline void tell_next(struct transfer *transfer, __u32 slot, __u
 	transfer->budget -= capture;
 }
 
+/*
+ * How much of the end is captured apart from the rest, because there is a hole before it: what ends
+ * with a transfer often says so in its last bytes, as a chunked body does.
+ */
+static __always_inline __u32 tail_of(struct transfer *transfer, __u64 length)
+{
+	if (length > transfer->left - transfer->budget)
+		length = transfer->left - transfer->budget;
+	return length < TAIL_BYTES ? length : TAIL_BYTES;
+}
+
+/* What is left are these last bytes. */
+static __always_inline void tell_tail(struct transfer *transfer, __u32 slot, __u64 address,
+				      __u32 length)
+{
+	transfer->left = transfer->budget = length;
+	tell_next(transfer, slot, address, length);
+}
+
 static __always_inline void tell_buffer(struct transfer *transfer, __u32 slot, __u64 address)
 {
+	__u32 tail = 0;
+
+	if (transfer->left > transfer->budget)
+		tail = tail_of(transfer, transfer->left);
+	transfer->left -= tail;
 	for (int piece = 0; piece < BUFFER_PIECES; piece++) {
 		__u32 length = transfer->left;
 
 		if (!length)
-			return;
+			break;
 		/* The last piece takes what is not captured with it. */
 		if (transfer->budget > PIECE_BYTES && length > PIECE_BYTES &&
 		    piece != BUFFER_PIECES - 1)
 			length = PIECE_BYTES;
 		tell_next(transfer, slot, address, length);
-		address += PIECE_BYTES;
+		address += length;
 	}
+	if (tail)
+		tell_tail(transfer, slot, address, tail);
 }
 
-static __always_inline void tell_vector(struct transfer *transfer, __u32 slot, __u64 address,
-					__u64 elements)
+/* The last element of a vector begins behind `ahead` bytes that were not told of yet. */
+static __always_inline void tell_last(struct transfer *transfer, __u32 slot, __u64 address,
+				      __u32 ahead)
 {
-	for (int element = 0; element < VECTOR_ELEMENTS; element++) {
+	__u32 length = transfer->left - ahead;
+	__u32 tail;
+
+	if (!ahead) {
+		tell_buffer(transfer, slot, address);
+		return;
+	}
+	transfer->budget = 0;
+	tail = tail_of(transfer, length);
+	tell_next(transfer, slot, 0, transfer->left - tail);
+	tell_tail(transfer, slot, address + length - tail, tail);
+}
+
+/* A global function, as `tell`. */
+__noinline int tell_vector(__u32 slot, __u64 address, __u64 elements)
+{
+	struct transfer *transfer = transfer_of(slot);
+	__u32 ahead = 0;
+
+	if (!transfer)
+		return 0;
+	for (int element = 0; element < WALKED_ELEMENTS; element++) {
 		struct user_iovec piece;
 
-		if (element >= elements || !transfer->left || !transfer->budget)
+		if (element >= elements)
 			break;
 		if (bpf_probe_read_user(&piece, sizeof(piece), (void *)address)) {
 			transfer->hole = HOLE_UNREADABLE;
 			break;
 		}
 		address += sizeof(piece);
-		if (piece.length > transfer->left)
-			piece.length = transfer->left;
-		if (piece.length)
+		if (piece.length >= transfer->left - ahead) {
+			tell_last(transfer, slot, piece.base, ahead);
+			return 0;
+		}
+		if (ahead || element >= VECTOR_ELEMENTS || !transfer->budget)
+			ahead += piece.length;
+		else if (piece.length)
 			tell_next(transfer, slot, piece.base, piece.length);
 	}
-	if (transfer->left)
-		tell(slot, 0, transfer->left, 0);
+	tell(slot, 0, transfer->left, 0);
+	return 0;
 }
 
 /* A FIN that was read takes a place in the sequence, but is no byte. */
@@ -263,7 +318,7 @@ static __always_inline void tell_stream(struct transfer *transfer, __u32 slot,
 	if (payload->kind == PAYLOAD_BUFFER) {
 		tell_buffer(transfer, slot, payload->address);
 	} else if (payload->kind == PAYLOAD_VECTOR) {
-		tell_vector(transfer, slot, payload->address, payload->count);
+		tell_vector(slot, payload->address, payload->count);
 	} else {
 		transfer->hole = payload->kind == PAYLOAD_NOT_IN_USER ? HOLE_NOT_IN_USER :
 									HOLE_UNREADABLE;
@@ -280,7 +335,6 @@ static __always_inline void transferred(__u32 slot, struct sock *sk, struct stat
 
 	if (!transfer)
 		return;
-	transfer->time = bpf_ktime_get_ns();
 	transfer->left = length;
 	transfer->direction = direction;
 	transfer->hole = HOLE_LIMIT;
@@ -291,20 +345,37 @@ static __always_inline void transferred(__u32 slot, struct sock *sk, struct stat
 			return;
 		transfer->flags = FLAG_END;
 	}
+	/*
+	 * Functions that are called look at it there: before Linux 6.8 the verifier forgets that what
+	 * they did depended on a value on their caller's stack, takes another value for the same, and
+	 * removes the code that it would have needed.
+	 */
+	if (is_datagram(state->transport))
+		transfer->payload = *payload;
+	if (settings.filter_ports && state->transport == TRANSPORT_UDP) {
+		find_peer(transfer, sk);
+		if (!datagram_wanted(transfer, sk, state))
+			return;
+	}
 	if (state->pid != pid)
-		announce(sk, state, pid, transfer->time);
+		announce(sk, state, pid);
+	/* Later than the announcement, whichever thread made it. */
+	transfer->time = bpf_ktime_get_ns();
 	transfer->position = position_of(sk, state, direction, length, payload->behind);
 	if (state->flags & STATE_EXCLUDED)
 		return;
 	transfer->connection = state->connection;
 	if (!within_budget(state, transfer))
 		return;
-	if (!length)
+	if (!length) {
 		tell(slot, 0, 0, 0);
-	else if (is_datagram(state->transport))
-		tell_datagram(transfer, sk, payload);
-	else
+	} else if (is_datagram(state->transport)) {
+		if (!settings.filter_ports)
+			find_peer(transfer, sk);
+		tell_datagram(slot);
+	} else {
 		tell_stream(transfer, slot, payload);
+	}
 }
 
 #endif

@@ -134,7 +134,6 @@ fn every_object_has_the_layouts_that_are_read() {
             ("settings", "exclude_pids", std::mem::offset_of!(Settings, exclude_pids)),
             ("settings", "exclude_cgroups", std::mem::offset_of!(Settings, exclude_cgroups)),
             ("settings", "include_self", std::mem::offset_of!(Settings, include_self)),
-            ("settings", "socket_storage", std::mem::offset_of!(Settings, socket_storage)),
         ] {
             assert_eq!(layouts.offset(name, member), offset, "{name}.{member}");
         }
