@@ -1,5 +1,6 @@
 //! The protocols that are known: ours, and in front of them the user's.
 
+use crate::dns::Dns;
 use crate::http1::Http1;
 use crate::http2::Http2;
 use crate::parser::Protocol;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 /// The one list of our protocols, in the order in which detection asks them.
 fn built_in() -> Vec<Arc<dyn Protocol>> {
-    vec![Arc::new(Http1), Arc::new(Http2), Arc::new(Redis)]
+    vec![Arc::new(Http1), Arc::new(Http2), Arc::new(Dns), Arc::new(Redis)]
 }
 
 /// The protocols that a session parses.

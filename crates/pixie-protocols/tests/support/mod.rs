@@ -1,6 +1,7 @@
 //! Connections to try parsers on. The fuzz targets use this too.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod dns;
 pub mod effort;
 pub mod http1;
 pub mod http2;
