@@ -42,6 +42,7 @@
 //! has no global state, prints nothing, and handles no signals.
 #![forbid(unsafe_code)]
 
+mod builder;
 mod error;
 mod pipeline;
 mod replay;
@@ -49,12 +50,13 @@ mod report;
 mod session;
 mod tracer;
 
+pub use builder::Builder;
 pub use error::Error;
 pub use pipeline::ConnectionLimits;
-pub use replay::{Player, Replay};
+pub use replay::{Player, Recorded, Replay};
 pub use report::Report;
 pub use session::Session;
-pub use tracer::Tracer;
+pub use tracer::{Live, Tracer};
 
 pub use pixie_core::{
     CaptureStats, ConnectionStats, Interest, LostStats, ParserStats, Record, RecordKind, Sink,

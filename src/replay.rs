@@ -1,13 +1,12 @@
-use crate::pipeline::{BATCH, ConnectionLimits, Options, Pipeline};
+use crate::builder::Builder;
+use crate::pipeline::{BATCH, Pipeline};
 use crate::{Error, Stats};
 use pixie_core::record::{Cause, Stage};
 use pixie_core::time::{Clock, MonotonicTime, WallTime};
 use pixie_core::{Interest, Record, Sink, SinkStats};
 use pixie_probes::event::{Counters, Event, EventSource};
-use pixie_protocols::parser::Protocol;
 use pixie_protocols::stream::StreamLimits;
 use std::fmt;
-use std::sync::Arc;
 
 /// The pipeline of a [`Tracer`](crate::Tracer) over events that are there already: recorded ones, a
 /// packet capture, or made-up ones. It needs no privileges.
@@ -36,12 +35,11 @@ use std::sync::Arc;
 /// assert_eq!(records.take().len(), 1);
 /// # Ok::<(), pixie::Error>(())
 /// ```
-#[must_use = "nothing is replayed before `start` or `run`"]
-#[derive(Default)]
-pub struct Replay {
-    options: Options,
-    sinks: Vec<Box<dyn Sink>>,
-}
+pub type Replay = Builder<Recorded>;
+
+/// The source of a [`Replay`]: events that are there already.
+#[derive(Debug, Default)]
+pub struct Recorded(());
 
 impl Replay {
     /// A replay into nowhere.
@@ -49,46 +47,10 @@ impl Replay {
         Self::default()
     }
 
-    /// Adds a sink. Each gets every record that it is [interested](Sink::interest) in.
-    pub fn sink(mut self, sink: impl Sink + 'static) -> Self {
-        self.sinks.push(Box::new(sink));
-        self
-    }
-
-    /// Keeps at most so many bytes of a message's body in its record. Default 4 KiB.
-    pub fn body_bytes(mut self, bytes: usize) -> Self {
-        self.options.parser = self.options.parser.with_body(bytes);
-        self
-    }
-
-    /// Bounds on what is held for connections.
-    pub fn connection_limits(mut self, limits: ConnectionLimits) -> Self {
-        self.options.connections = limits;
-        self
-    }
-
     /// Bounds on what is held back of each direction of a connection while bytes before it are
     /// missing. The default is meant for live events, which are at most milliseconds late.
     pub fn stream_limits(mut self, limits: StreamLimits) -> Self {
         self.options.stream = limits;
-        self
-    }
-
-    /// Parses this protocol too. It is asked before the ones that come with the library.
-    pub fn protocol(mut self, protocol: impl Protocol + 'static) -> Self {
-        self.options.protocols.push(Arc::new(protocol));
-        self
-    }
-
-    /// Parses this protocol, and no others but those that are named too.
-    pub fn only_protocol(mut self, name: impl Into<String>) -> Self {
-        self.options.only.push(name.into());
-        self
-    }
-
-    /// Takes connections with this port to speak this protocol, without looking at what they say.
-    pub fn decode_as(mut self, port: u16, protocol: impl Into<String>) -> Self {
-        self.options.decode_as.push((port, protocol.into()));
         self
     }
 
@@ -100,10 +62,9 @@ impl Replay {
         if self.sinks.is_empty() {
             return Err(Error::NoSink);
         }
-        let sinks: Vec<_> = self.sinks.into_iter().map(Outlet::new).collect();
-        let interest = sinks.iter().fold(Interest::none(), |all, sink| all.union(sink.interest));
-        let mut pipeline = Pipeline::new(&self.options, interest, false)?;
+        let mut pipeline = Pipeline::new(&self.options, self.interest(), false)?;
         pipeline.set_clock(Clock::new(MonotonicTime(0), WallTime(0)));
+        let sinks = self.sinks.into_iter().map(Outlet::new).collect();
         Ok(Player { pipeline, sinks, counters: Counters::default() })
     }
 
@@ -117,12 +78,6 @@ impl Replay {
         source.detach();
         while player.play(source, true) > 0 {}
         Ok(player.finish())
-    }
-}
-
-impl fmt::Debug for Replay {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Replay").field("sinks", &self.sinks.len()).finish_non_exhaustive()
     }
 }
 

@@ -1,15 +1,15 @@
+use crate::builder::Builder;
+use crate::pipeline::Pipeline;
 use crate::pipeline::delivery::Delivery;
 use crate::pipeline::worker::Worker;
-use crate::pipeline::{ConnectionLimits, Options, Pipeline};
 use crate::session::Running;
 use crate::{Error, Report, Session};
 use crossbeam_channel::bounded;
+use pixie_core::Stats;
 use pixie_core::id::Pid;
 use pixie_core::record::CgroupId;
-use pixie_core::{Interest, Sink, Stats};
 use pixie_probes::event::EventSource;
 use pixie_probes::{Backend, Capture, CaptureOptions, Filter};
-use pixie_protocols::parser::Protocol;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -32,13 +32,13 @@ use std::time::Duration;
 /// ```
 ///
 /// Nothing happens before [`Tracer::start`]. The defaults are meant for production.
-#[must_use = "nothing is traced before `start`"]
-pub struct Tracer {
+pub type Tracer = Builder<Live>;
+
+/// The source of a [`Tracer`]: what happens on this machine.
+pub struct Live {
     traffic: bool,
     capture: CaptureOptions,
-    options: Options,
     through: Vec<Through>,
-    sinks: Vec<Box<dyn Sink>>,
     queue_records: usize,
     poll_interval: Duration,
     stop_timeout: Duration,
@@ -47,9 +47,16 @@ pub struct Tracer {
 /// Puts something between the kernel's events and the pipeline.
 type Through = Box<dyn FnOnce(Box<dyn EventSource>) -> Box<dyn EventSource> + Send>;
 
-impl Default for Tracer {
+impl Default for Live {
     fn default() -> Self {
-        Self::new()
+        Self {
+            traffic: false,
+            capture: CaptureOptions::default(),
+            through: Vec::new(),
+            queue_records: 8 << 10,
+            poll_interval: Duration::from_millis(3),
+            stop_timeout: Duration::from_secs(5),
+        }
     }
 }
 
@@ -57,16 +64,7 @@ impl Default for Tracer {
 impl Tracer {
     /// A tracer of nothing, into nowhere.
     pub fn new() -> Self {
-        Self {
-            traffic: false,
-            capture: CaptureOptions::default(),
-            options: Options::default(),
-            through: Vec::new(),
-            sinks: Vec::new(),
-            queue_records: 8 << 10,
-            poll_interval: Duration::from_millis(3),
-            stop_timeout: Duration::from_secs(5),
-        }
+        Self::default()
     }
 
     /// Captures the socket traffic of every process and parses it.
@@ -74,111 +72,81 @@ impl Tracer {
     /// Whether this is done by kprobes or by something that costs less depends on the kernel; see
     /// [`Backend`].
     pub fn kprobes(mut self) -> Self {
-        self.traffic = true;
+        self.source.traffic = true;
         self
     }
 
     /// Traces only what passes this filter. Replaces what was said about filters before.
     pub fn filter(mut self, filter: Filter) -> Self {
-        self.capture.filter = filter;
+        self.source.capture.filter = filter;
         self
     }
 
     /// Traces this process, and no others but those that are named too.
     pub fn pid(mut self, pid: u32) -> Self {
-        self.capture.filter.pids.push(Pid(pid));
+        self.source.capture.filter.pids.push(Pid(pid));
         self
     }
 
     /// Traces processes of exactly this cgroup (version 2), and no others but those of cgroups that
     /// are named too. The id is the inode number of the cgroup's folder.
     pub fn cgroup(mut self, cgroup: u64) -> Self {
-        self.capture.filter.cgroups.push(CgroupId(cgroup));
+        self.source.capture.filter.cgroups.push(CgroupId(cgroup));
         self
     }
 
     /// Traces connections with this port at either end, and no others but those with ports that are
     /// named too.
     pub fn port(mut self, port: u16) -> Self {
-        self.capture.filter.ports.push(port);
+        self.source.capture.filter.ports.push(port);
         self
     }
 
     /// Does not trace this process.
     pub fn exclude_pid(mut self, pid: u32) -> Self {
-        self.capture.filter.exclude_pids.push(Pid(pid));
+        self.source.capture.filter.exclude_pids.push(Pid(pid));
         self
     }
 
     /// Does not trace processes of exactly this cgroup.
     pub fn exclude_cgroup(mut self, cgroup: u64) -> Self {
-        self.capture.filter.exclude_cgroups.push(CgroupId(cgroup));
+        self.source.capture.filter.exclude_cgroups.push(CgroupId(cgroup));
         self
     }
 
     /// Does not trace processes that run this executable.
     pub fn exclude_executable(mut self, path: impl Into<PathBuf>) -> Self {
-        self.capture.filter.exclude_executables.push(path.into());
+        self.source.capture.filter.exclude_executables.push(path.into());
         self
     }
 
     /// Traces the process that the tracer runs in too. Mind that a sink that writes to a socket
     /// then makes records of its own records.
     pub fn include_self(mut self) -> Self {
-        self.capture.include_self = true;
+        self.source.capture.include_self = true;
         self
     }
 }
 
-/// How it is captured and parsed.
+/// How it is captured.
 impl Tracer {
     /// Captures by this means, or fails; the default takes the cheapest that works.
     pub fn backend(mut self, backend: Backend) -> Self {
-        self.capture.backend = backend;
+        self.source.capture.backend = backend;
         self
     }
 
     /// Captures at most so many bytes of a message; see [`CaptureOptions::message_bytes`].
     /// Default 16 KiB.
     pub fn message_bytes(mut self, bytes: u32) -> Self {
-        self.capture.message_bytes = bytes;
+        self.source.capture.message_bytes = bytes;
         self
     }
 
     /// The size of the buffers between kernel and tracer together, in bytes; see
     /// [`CaptureOptions::ring_bytes`] for the default.
     pub fn ring_bytes(mut self, bytes: usize) -> Self {
-        self.capture.ring_bytes = bytes;
-        self
-    }
-
-    /// Keeps at most so many bytes of a message's body in its record. Default 4 KiB.
-    pub fn body_bytes(mut self, bytes: usize) -> Self {
-        self.options.parser = self.options.parser.with_body(bytes);
-        self
-    }
-
-    /// Bounds on what is held for connections.
-    pub fn connection_limits(mut self, limits: ConnectionLimits) -> Self {
-        self.options.connections = limits;
-        self
-    }
-
-    /// Parses this protocol too. It is asked before the ones that come with the library.
-    pub fn protocol(mut self, protocol: impl Protocol + 'static) -> Self {
-        self.options.protocols.push(Arc::new(protocol));
-        self
-    }
-
-    /// Parses this protocol, and no others but those that are named too.
-    pub fn only_protocol(mut self, name: impl Into<String>) -> Self {
-        self.options.only.push(name.into());
-        self
-    }
-
-    /// Takes connections with this port to speak this protocol, without looking at what they say.
-    pub fn decode_as(mut self, port: u16, protocol: impl Into<String>) -> Self {
-        self.options.decode_as.push((port, protocol.into()));
+        self.source.capture.ring_bytes = bytes;
         self
     }
 
@@ -192,37 +160,31 @@ impl Tracer {
         mut self,
         source: impl FnOnce(Box<dyn EventSource>) -> Box<dyn EventSource> + Send + 'static,
     ) -> Self {
-        self.through.push(Box::new(source));
+        self.source.through.push(Box::new(source));
         self
     }
 
     /// How long to wait for events between two looks, while there are any; up to four times as long
     /// when there are none. Records come later by as much. At least 1 ms; default 3 ms.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.poll_interval = interval.max(Duration::from_millis(1));
+        self.source.poll_interval = interval.max(Duration::from_millis(1));
         self
     }
 }
 
-/// Where records go.
+/// How records go.
 impl Tracer {
-    /// Adds a sink. Each gets every record that it is [interested](Sink::interest) in.
-    pub fn sink(mut self, sink: impl Sink + 'static) -> Self {
-        self.sinks.push(Box::new(sink));
-        self
-    }
-
     /// The most records that wait before a sink that is slower than the traffic; what comes then
     /// is dropped, counted and reported. Default 8,192, which is some 20 MB of records with small
     /// bodies.
     pub fn queue_records(mut self, records: usize) -> Self {
-        self.queue_records = records.max(1);
+        self.source.queue_records = records.max(1);
         self
     }
 
     /// How long [`Session::stop`] may take. Default 5 s.
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
-        self.stop_timeout = timeout;
+        self.source.stop_timeout = timeout;
         self
     }
 }
@@ -235,25 +197,24 @@ impl Tracer {
     /// When nothing was asked for, when nothing of it can be had (the message says why, and what to
     /// do about it), and when a protocol is named that there is not.
     pub fn start(self) -> Result<Session, Error> {
-        if !self.traffic {
+        if !self.source.traffic {
             return Err(Error::NothingToTrace);
         }
         if self.sinks.is_empty() {
             return Err(Error::NoSink);
         }
-        let interest =
-            self.sinks.iter().map(|sink| sink.interest()).fold(Interest::none(), Interest::union);
-        let pipeline = Pipeline::new(&self.options, interest, true)?;
+        let pipeline = Pipeline::new(&self.options, self.interest(), true)?;
         let mut report = Report { protocols: pipeline.protocols(), ..Report::default() };
         if report.protocols.is_empty() {
             report.notes.push("nothing is captured: no sink wants what is parsed".to_owned());
             return Ok(Session::idle(report));
         }
-        let delivery = Delivery::start(self.sinks, self.queue_records)?;
-        let capture = Capture::start(&self.capture)?;
+        let delivery = Delivery::start(self.sinks, self.source.queue_records)?;
+        let capture = Capture::start(&self.source.capture)?;
         report.traffic = Some(capture.report().clone());
         let capture: Box<dyn EventSource> = Box::new(capture);
-        let source = self.through.into_iter().fold(capture, |source, through| through(source));
+        let source =
+            self.source.through.into_iter().fold(capture, |source, through| through(source));
         let (stop, stopped) = bounded(0);
         let (alive, ended) = bounded::<()>(0);
         let stats = Arc::new(Mutex::new(Stats::default()));
@@ -261,9 +222,9 @@ impl Tracer {
             source,
             pipeline,
             delivery,
-            poll_interval: self.poll_interval,
+            poll_interval: self.source.poll_interval,
             stop: stopped,
-            stop_timeout: self.stop_timeout,
+            stop_timeout: self.source.stop_timeout,
             stats: Arc::clone(&stats),
         };
         let thread = thread::Builder::new()
@@ -274,16 +235,12 @@ impl Tracer {
             })
             .map_err(|cause| Error::Thread { name: "pixie", cause })?;
         let worker = Some(Running { stop, ended, thread });
-        Ok(Session { report, stats, worker, stop_timeout: self.stop_timeout })
+        Ok(Session { report, stats, worker, stop_timeout: self.source.stop_timeout })
     }
 }
 
-impl fmt::Debug for Tracer {
+impl fmt::Debug for Live {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Tracer")
-            .field("capture", &self.capture)
-            .field("sinks", &self.sinks.len())
-            .finish_non_exhaustive()
+        formatter.debug_struct("Live").field("capture", &self.capture).finish_non_exhaustive()
     }
 }

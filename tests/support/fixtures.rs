@@ -120,7 +120,7 @@ impl Conversation {
         for step in &self.steps {
             match step {
                 Step::Bytes { direction, bytes, .. } if *direction == wanted => {
-                    segments.push(&**bytes)
+                    segments.push(&**bytes);
                 }
                 Step::Gap { direction, .. } if *direction == wanted => break,
                 _ => {}
