@@ -24,11 +24,14 @@
 mod build_id;
 mod demangle;
 mod elf;
+mod go;
 mod input;
+mod layout;
 mod pattern;
 mod symbols;
 
 pub use build_id::BuildId;
 pub use elf::{ElfError, ElfFile, Machine, Section, Segment};
+pub use go::{GoAttachPoints, GoBinary, GoBuildInfo, GoError, GoFrame, GoFunction};
 pub use pattern::Pattern;
 pub use symbols::{Symbol, Symbols};

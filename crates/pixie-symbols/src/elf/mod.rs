@@ -1,8 +1,12 @@
 //! ELF files: where their parts are, and what identifies them.
 
+mod relocations;
 mod symbol_table;
 
+pub(crate) use relocations::Relocations;
+
 use crate::input::Input;
+use crate::layout::Layout;
 use crate::{BuildId, Symbols};
 use object::read::elf::{FileHeader, ProgramHeader as _, SectionHeader as _};
 use object::read::{FileKind, ReadCache, ReadRef};
@@ -27,6 +31,7 @@ pub struct ElfFile {
     pub(crate) input: Input,
     build_id: Option<BuildId>,
     machine: Machine,
+    entry: u64,
     pub(crate) layout: Layout,
     segments: Vec<Segment>,
     sections: Vec<Section>,
@@ -42,14 +47,6 @@ pub enum Machine {
     Aarch64,
     /// Another, by its number in the ELF header (`e_machine`).
     Other(u16),
-}
-
-/// How numbers are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Layout {
-    pub(crate) big_endian: bool,
-    /// 4 or 8.
-    pub(crate) pointer: u8,
 }
 
 /// A section of an ELF file: a part with a name.
@@ -240,6 +237,20 @@ impl ElfFile {
         found
     }
 
+    /// Reads what is loaded at `address`: at most `size` bytes, less where the segment ends.
+    pub(crate) fn read_at(&self, address: u64, size: u64) -> Result<Vec<u8>, ElfError> {
+        let (segment, distance) = self
+            .segment_at(address)
+            .ok_or_else(|| ElfError::Malformed(format!("nothing is loaded at {address:#x}")))?;
+        let offset = segment.offset.saturating_add(distance);
+        Ok(self.input.read(offset, size.min(segment.size - distance))?)
+    }
+
+    /// Where a program begins to run.
+    pub(crate) fn entry(&self) -> u64 {
+        self.entry
+    }
+
     fn segment_at(&self, address: u64) -> Option<(&Segment, u64)> {
         self.segments.iter().find_map(|segment| {
             let distance = address.checked_sub(segment.address)?;
@@ -267,6 +278,7 @@ where
             elf::EM_AARCH64 => Machine::Aarch64,
             other => Machine::Other(other.0),
         },
+        entry: header.e_entry(endian).into(),
         layout: Layout {
             big_endian: endian == Endianness::Big,
             pointer: if header.is_class_64() { 8 } else { 4 },

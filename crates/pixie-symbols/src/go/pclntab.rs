@@ -1,0 +1,336 @@
+//! Go's table of functions, `.gopclntab`: which function is where, and which line. The runtime needs
+//! it to walk stacks, so it is in every program, stripped or not.
+//!
+//! The layouts are those of the linker, `cmd/link/internal/ld/pcln.go`, and of the runtime,
+//! `runtime/symtab.go` and `runtime/runtime2.go` (`_func`), of the Go versions concerned.
+
+use super::GoError;
+use crate::layout::Layout;
+
+/// The longest name of a function or file that is looked at, in bytes.
+const MAX_NAME: usize = 64 << 10;
+
+/// A table of functions.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    bytes: Vec<u8>,
+    layout: Layout,
+    version: Version,
+    /// What distances between instructions are counted in, in bytes.
+    quantum: u32,
+    /// What functions' addresses are counted from.
+    text: u64,
+    count: usize,
+    /// Where the parts of the table begin.
+    parts: Parts,
+}
+
+/// By the Go version that a layout came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Version {
+    Go12,
+    Go116,
+    Go118,
+    Go120,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts {
+    names: usize,
+    units: usize,
+    files: usize,
+    values: usize,
+    functions: usize,
+    /// Where the list of entries begins; what an entry points to is counted from `functions`.
+    entries: usize,
+}
+
+/// The head of a table, which says where everything else is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub(crate) version: Version,
+    pub(crate) count: u64,
+    /// What addresses are counted from, where the head says so: Go 1.18 to 1.25.
+    pub(crate) text: Option<u64>,
+    quantum: u32,
+    parts: Parts,
+}
+
+/// Where in the table a function is described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) address: u64,
+    /// Where the next function begins.
+    pub(crate) end: u64,
+    record: usize,
+}
+
+impl Head {
+    /// The number of bytes at the start of a table that [`Head::parse`] looks at.
+    pub(crate) const SIZE: usize = 8 + 8 * 8;
+
+    /// The head of the table that begins here; `None` when none does.
+    pub(crate) fn parse(bytes: &[u8], layout: Layout) -> Option<Self> {
+        let version = match layout.u32(bytes, 0)? {
+            0xffff_fffb => Version::Go12,
+            0xffff_fffa => Version::Go116,
+            0xffff_fff0 => Version::Go118,
+            0xffff_fff1 => Version::Go120,
+            _ => return None,
+        };
+        let (&[0, 0, quantum @ (1 | 2 | 4), pointer], word) =
+            (bytes.get(4..8)?, usize::from(layout.pointer))
+        else {
+            return None;
+        };
+        if pointer != layout.pointer {
+            return None;
+        }
+        let number = |index: usize| layout.word(bytes, 8 + index * word);
+        let place = |index: usize| usize::try_from(number(index)?).ok();
+        let count = number(0)?;
+        let parts = match version {
+            Version::Go12 => {
+                let entries = 8 + word;
+                let files = usize::try_from(count).ok()?.checked_mul(2 * word)?;
+                // Replaced by what is written there, when the whole table is known.
+                let files = files.checked_add(entries + word)?;
+                Parts { entries, files, ..Parts::default() }
+            }
+            _ => {
+                // After 1.18 the text's start is (or was) between the counts and the offsets.
+                let first = if version >= Version::Go118 { 3 } else { 2 };
+                let [names, units, files, values, functions] =
+                    [0, 1, 2, 3, 4].map(|i| place(first + i));
+                let functions = functions?;
+                let (names, units, files) = (names?, units?, files?);
+                Parts { names, units, files, values: values?, functions, entries: functions }
+            }
+        };
+        let text = (version >= Version::Go118).then(|| number(2)).flatten();
+        let text = text.filter(|text| *text != 0);
+        Some(Self { version, count, text, quantum: quantum.into(), parts })
+    }
+
+    /// Where the names begin.
+    pub(crate) fn names(&self) -> usize {
+        self.parts.names
+    }
+
+    /// Where the list of functions begins.
+    pub(crate) fn functions(&self) -> usize {
+        self.parts.functions
+    }
+
+    /// Whether the parts follow each other as the linker writes them.
+    pub(crate) fn is_ordered(&self) -> bool {
+        let parts = &self.parts;
+        let order = [parts.names, parts.units, parts.files, parts.values, parts.functions];
+        self.version == Version::Go12 || (parts.names >= 32 && order.is_sorted())
+    }
+}
+
+impl Table {
+    /// The table that `bytes` begin with. `text` is what addresses are counted from, since Go 1.18.
+    pub(crate) fn new(bytes: Vec<u8>, layout: Layout, text: u64) -> Result<Self, GoError> {
+        let head = Head::parse(&bytes, layout).ok_or(GoError::Malformed("the table's head"))?;
+        let mut parts = head.parts;
+        if head.version == Version::Go12 {
+            let files = layout.u32(&bytes, parts.files);
+            parts.files = files.ok_or(GoError::Malformed("the list of files"))? as usize;
+        }
+        let (version, quantum) = (head.version, head.quantum);
+        let count = usize::try_from(head.count).unwrap_or(usize::MAX);
+        let table = Self { bytes, layout, version, quantum, text, count, parts };
+        // The address after the last is where the last function ends.
+        match count.checked_add(1).and_then(|all| all.checked_mul(table.entry_size())) {
+            Some(size) if size <= table.bytes.len() && count > 0 => Ok(table),
+            _ => Err(GoError::Malformed("the number of functions")),
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// The function with this number, in the order of addresses.
+    pub(crate) fn entry(&self, index: usize) -> Option<Entry> {
+        if index >= self.count {
+            return None;
+        }
+        let (address, end) = (self.address(index)?, self.address(index + 1)?);
+        let offset = match self.version {
+            Version::Go12 | Version::Go116 => {
+                let word = usize::from(self.layout.pointer);
+                self.layout.word(&self.bytes, self.entry_at(index)?.checked_add(word)?)?
+            }
+            _ => self.layout.u32(&self.bytes, self.entry_at(index)?.checked_add(4)?)?.into(),
+        };
+        let record = self.parts.functions.checked_add(usize::try_from(offset).ok()?)?;
+        Some(Entry { address, end, record })
+    }
+
+    /// The function that covers `address`.
+    pub(crate) fn at(&self, address: u64) -> Option<Entry> {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.address(middle)? <= address { low = middle + 1 } else { high = middle }
+        }
+        let entry = self.entry(low.checked_sub(1)?)?;
+        (entry.address <= address && address < entry.end).then_some(entry)
+    }
+
+    pub(crate) fn name(&self, entry: &Entry) -> Option<&[u8]> {
+        self.name_at(self.field(entry, 0)?)
+    }
+
+    /// The name at an offset among the names.
+    pub(crate) fn name_at(&self, offset: u32) -> Option<&[u8]> {
+        let name = self.string(self.parts.names.checked_add(offset as usize)?)?;
+        (!name.is_empty()).then_some(name)
+    }
+
+    /// The file and line of the instruction at `address`.
+    pub(crate) fn line(&self, entry: &Entry, address: u64) -> Option<(&[u8], u32)> {
+        let file = self.value(entry, self.field(entry, 4)?, address)?;
+        let line = self.value(entry, self.field(entry, 5)?, address)?;
+        let (file, line) = (u32::try_from(file).ok()?, u32::try_from(line).ok()?);
+        let at = |start: usize, index: u32| {
+            let place = start.checked_add((index as usize).checked_mul(4)?)?;
+            self.layout.u32(&self.bytes, place).map(|offset| offset as usize)
+        };
+        let name = match self.version {
+            Version::Go12 => at(self.parts.files, file)?,
+            _ => {
+                let unit = self.field(entry, 7)?.checked_add(file)?;
+                let offset = at(self.parts.units, unit)?;
+                if offset == u32::MAX as usize {
+                    return None;
+                }
+                self.parts.files.checked_add(offset)?
+            }
+        };
+        Some((self.string(name)?, line))
+    }
+
+    /// The value of one of the function's tables (`PCDATA_…`) at `address`.
+    pub(crate) fn pc_data(&self, entry: &Entry, number: u32, address: u64) -> Option<i32> {
+        if number >= self.field(entry, 6)? {
+            return None;
+        }
+        let place = self.after_record(entry)?.checked_add(number as usize * 4)?;
+        self.value(entry, self.layout.u32(&self.bytes, place)?, address)
+    }
+
+    /// Where one of the function's data (`FUNCDATA_…`) is, counted from where all of them begin.
+    /// Since Go 1.18; before, addresses were written here.
+    pub(crate) fn function_data(&self, entry: &Entry, number: u8) -> Option<u32> {
+        let after = self.after_record(entry)?;
+        let count = *self.bytes.get(after.checked_sub(1)?)?;
+        if number >= count || self.version < Version::Go118 {
+            return None;
+        }
+        let values = (self.field(entry, 6)? as usize).checked_mul(4)?;
+        let place = after.checked_add(values)?.checked_add(usize::from(number) * 4)?;
+        self.layout.u32(&self.bytes, place).filter(|offset| *offset != u32::MAX)
+    }
+
+    fn entry_size(&self) -> usize {
+        match self.version {
+            Version::Go12 | Version::Go116 => 2 * usize::from(self.layout.pointer),
+            _ => 8,
+        }
+    }
+
+    fn entry_at(&self, index: usize) -> Option<usize> {
+        self.parts.entries.checked_add(index.checked_mul(self.entry_size())?)
+    }
+
+    fn address(&self, index: usize) -> Option<u64> {
+        let at = self.entry_at(index)?;
+        match self.version {
+            Version::Go12 | Version::Go116 => self.layout.word(&self.bytes, at),
+            _ => self.text.checked_add(self.layout.u32(&self.bytes, at)?.into()),
+        }
+    }
+
+    /// A 32-bit field of a function's record, counted from the one after its address.
+    fn field(&self, entry: &Entry, index: usize) -> Option<u32> {
+        let first = entry.record.checked_add(self.address_size())?;
+        self.layout.u32(&self.bytes, first.checked_add(index * 4)?)
+    }
+
+    /// Where a function's record ends and its lists of data begin.
+    fn after_record(&self, entry: &Entry) -> Option<usize> {
+        let fields = match self.version {
+            Version::Go12 => 8,
+            Version::Go116 | Version::Go118 => 9,
+            Version::Go120 => 10,
+        };
+        entry.record.checked_add(self.address_size() + fields * 4)
+    }
+
+    fn address_size(&self) -> usize {
+        match self.version {
+            Version::Go12 | Version::Go116 => self.layout.pointer.into(),
+            _ => 4,
+        }
+    }
+
+    /// What a table of values says for `address`: pairs of how much the value changes and for how
+    /// many instructions it stays, both in variable length.
+    fn value(&self, entry: &Entry, offset: u32, address: u64) -> Option<i32> {
+        if offset == 0 {
+            return None;
+        }
+        let start = self.parts.values.checked_add(offset as usize)?;
+        let mut rest = self.bytes.get(start..)?;
+        let (mut at, mut value) = (entry.address, -1_i32);
+        loop {
+            let change = variable(&mut rest)?;
+            if change == 0 && at != entry.address {
+                return None;
+            }
+            let change = if change & 1 == 1 { !(change >> 1) } else { change >> 1 };
+            value = value.wrapping_add(change as i32);
+            let length = u64::from(variable(&mut rest)?) * u64::from(self.quantum);
+            at = at.checked_add(length)?;
+            if address < at {
+                return Some(value);
+            }
+            if length == 0 || at >= entry.end {
+                return None;
+            }
+        }
+    }
+
+    fn string(&self, start: usize) -> Option<&[u8]> {
+        let rest = self.bytes.get(start..)?;
+        let longest = rest.get(..MAX_NAME).unwrap_or(rest);
+        let end = longest.iter().position(|byte| *byte == 0)?;
+        longest.get(..end)
+    }
+}
+
+/// A number of seven bits a byte, the lowest first.
+pub(super) fn variable(bytes: &mut &[u8]) -> Option<u32> {
+    let mut value = 0;
+    for shift in (0..32).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u32::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}

@@ -1,0 +1,72 @@
+use super::{GoAttachPoints, GoError, GoFunction};
+use crate::{ElfError, ElfFile, Machine};
+use iced_x86::{Decoder, DecoderOptions, Mnemonic};
+
+/// The largest function that is decoded, in bytes.
+const MAX_FUNCTION: u64 = 16 << 20;
+
+pub(super) fn attach_points(
+    file: &ElfFile,
+    function: &GoFunction<'_>,
+) -> Result<GoAttachPoints, GoError> {
+    if function.size() > MAX_FUNCTION {
+        return Err(GoError::TooLarge);
+    }
+    let nowhere = || ElfError::Malformed("the function is not in the file".to_owned());
+    let entry = file.file_offset(function.address).ok_or_else(nowhere)?;
+    let code = file.read_at(function.address, function.size())?;
+    if code.len() as u64 != function.size() {
+        return Err(nowhere().into());
+    }
+    let returns = match file.machine() {
+        Machine::X86_64 => x86_64(&code, function.address)?,
+        Machine::Aarch64 => aarch64(&code),
+        Machine::Other(_) => return Err(GoError::UnknownMachine),
+    };
+    let returns = returns.into_iter().map(|distance| entry + distance).collect();
+    Ok(GoAttachPoints { entry, returns })
+}
+
+/// The distances from the start of the code to its returns. What fills the space after a function
+/// is an instruction too, `int3`.
+fn x86_64(code: &[u8], address: u64) -> Result<Vec<u64>, GoError> {
+    let mut returns = Vec::new();
+    let mut decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
+    while decoder.can_decode() {
+        let instruction = decoder.decode();
+        match instruction.mnemonic() {
+            Mnemonic::INVALID => return Err(GoError::Undecodable { address: instruction.ip() }),
+            Mnemonic::Ret => returns.push(instruction.ip() - address),
+            _ => {}
+        }
+    }
+    Ok(returns)
+}
+
+/// As [`x86_64`]. All instructions have four bytes; `RET` through any register is one bit pattern.
+fn aarch64(code: &[u8]) -> Vec<u64> {
+    let words = code.as_chunks::<4>().0.iter().enumerate();
+    let returns = words.filter(|(_, word)| u32::from_le_bytes(**word) & 0xffff_fc1f == 0xd65f_0000);
+    returns.map(|(index, _)| index as u64 * 4).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{aarch64, x86_64};
+
+    #[test]
+    fn returns_are_found_among_instructions_that_look_like_them() {
+        // mov $0xc3c3c3c3, %eax; ret; ret $8; padding.
+        let code = [0xb8, 0xc3, 0xc3, 0xc3, 0xc3, 0xc3, 0xc2, 8, 0, 0xcc, 0xcc];
+        assert_eq!(x86_64(&code, 0x1000).unwrap(), [5, 6]);
+        assert!(x86_64(&[0x90, 0x06], 0x1000).is_err(), "push %es is none in 64-bit code");
+        assert!(x86_64(&[0xe8, 0], 0x1000).is_err(), "a call that is cut short");
+    }
+
+    #[test]
+    fn returns_of_arm_are_found() {
+        let code = [0xd503_201f_u32, 0xd65f_03c0, 0xd61f_0060, 0xd65f_0040];
+        let code: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert_eq!(aarch64(&code), [4, 12]);
+    }
+}
