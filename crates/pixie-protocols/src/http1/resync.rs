@@ -291,8 +291,8 @@ fn request_start(bytes: &[u8], target_end: usize) -> Option<usize> {
 /// The last chunk of a chunked body, with the line end before it. The trailer section follows.
 const LAST_CHUNK: &[u8] = b"\n0\r\n";
 
-/// The longest trailer section that is found.
-const MAX_TRAILERS: usize = 4 << 10;
+/// The longest trailer section that is found. It is looked at anew with every piece that comes.
+const MAX_TRAILERS: usize = 1 << 10;
 
 /// Searches for the end of a chunked body of which the framing was lost. `fresh` says that the
 /// first of the bytes follows directly on a gap, which may have ended with a line.
