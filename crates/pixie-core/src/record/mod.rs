@@ -15,7 +15,9 @@ mod redis;
 mod serialize;
 mod sql;
 mod stack;
+mod tls_handshake;
 mod traffic;
+mod websocket;
 
 pub use connection::{Address, CgroupId, Connection, Process, Proxied};
 pub use custom::{Custom, Value};
@@ -37,7 +39,12 @@ pub use redis::{
     RedisType, RedisValue,
 };
 pub use stack::{Frame, Stack};
+pub use tls_handshake::{
+    TlsAlert, TlsAlertDescription, TlsCipher, TlsClientHello, TlsGroup, TlsHandshake,
+    TlsServerHello, TlsVersion,
+};
 pub use traffic::{Timing, Traffic};
+pub use websocket::{WebSocket, WebSocketOpcode};
 
 use crate::sinks::Redaction;
 #[cfg(feature = "serde")]
@@ -181,6 +188,8 @@ records! {
         Redis "redis" "A Redis command with its answer, or a message that a Redis server pushed.",
         Dns "dns" "A DNS query and the response to it, or a message of multicast DNS.",
         Postgres "postgres" "A PostgreSQL statement with its answer, or a message of the server that answers none.",
+        TlsHandshake "tls_handshake" "A TLS handshake.",
+        WebSocket "websocket" "A message on a WebSocket.",
         Custom "custom" "An exchange of a protocol whose parser was supplied by the user.",
     }
     others {
