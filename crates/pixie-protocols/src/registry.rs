@@ -5,6 +5,7 @@ use crate::http1::Http1;
 use crate::http2::Http2;
 use crate::parser::Protocol;
 use crate::redis::Redis;
+use crate::websocket::WebSocket;
 use pixie_core::Interest;
 use pixie_core::id::Transport;
 use std::fmt;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 /// The one list of our protocols, in the order in which detection asks them.
 fn built_in() -> Vec<Arc<dyn Protocol>> {
-    vec![Arc::new(Http1), Arc::new(Http2), Arc::new(Dns), Arc::new(Redis)]
+    vec![Arc::new(Http1), Arc::new(Http2), Arc::new(Dns), Arc::new(Redis), Arc::new(WebSocket)]
 }
 
 /// The protocols that a session parses.
