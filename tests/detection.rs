@@ -28,7 +28,7 @@ struct Expected {
 const EXCEPTIONS: &[(&str, Expected)] = &[("replay", Expected { first: "http1", later: &[] })];
 
 /// Recordings of no protocol that is parsed.
-const UNKNOWN: &[&str] = &["replay/fragments"];
+const UNKNOWN: &[&str] = &["replay/fragments.pcapng"];
 
 impl Expected {
     fn of(fixture: &Fixture, registry: &Registry) -> Option<Self> {

@@ -51,9 +51,9 @@ impl Fixture {
         fixtures
     }
 
-    /// Its folder and name, without the extension.
+    /// Its folder and name.
     pub fn name(&self) -> String {
-        format!("{}/{}", self.folder, self.path.file_stem().unwrap_or_default().to_string_lossy())
+        format!("{}/{}", self.folder, self.path.file_name().unwrap_or_default().to_string_lossy())
     }
 
     /// What was said on its connections.

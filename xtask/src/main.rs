@@ -10,6 +10,7 @@ mod bpf;
 mod command;
 mod folder;
 mod fuzz;
+mod oracle;
 mod overhead;
 mod packages;
 mod steps;
@@ -26,6 +27,7 @@ cargo xtask CHORE [OPTIONS]
   vm     run the end-to-end tests on Debian's kernels, each in a virtual machine
   bpf    rebuild the eBPF objects, or check that they are what their sources give
   fuzz   run the fuzz targets
+  oracle compare what we make of packet captures with what tshark does
   overhead
          measure what tracing costs
 
@@ -50,6 +52,7 @@ fn run(chore: &str, arguments: &[String]) -> Result<ExitCode> {
         "vm" => vm::USAGE,
         "bpf" => bpf::USAGE,
         "fuzz" => fuzz::USAGE,
+        "oracle" => oracle::USAGE,
         "overhead" => overhead::USAGE,
         "" | "help" | "-h" | "--help" => USAGE,
         _ => bail!("there is no such chore\n\n{USAGE}"),
@@ -63,6 +66,7 @@ fn run(chore: &str, arguments: &[String]) -> Result<ExitCode> {
         "test" => test::main(arguments),
         "vm" => vm::main(arguments),
         "bpf" => bpf::main(arguments),
+        "oracle" => oracle::main(arguments),
         "overhead" => overhead::main(arguments),
         _ => fuzz::main(arguments),
     }

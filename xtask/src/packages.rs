@@ -16,6 +16,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("wrk", "a client"),
     ("redis-server", "a server"),
     ("redis-tools", "its clients"),
+    ("python3-websockets", "a server and a client"),
+    ("node-ws", "a server"),
     ("gcc", "compiles the programs of our own that are traced"),
     ("g++", "compiles programs to find symbols in, and the fuzzer"),
     ("clang", "compiles the eBPF programs"),

@@ -4,7 +4,7 @@ use crate::command::{
     cargo, command, installed, is_root, metadata, output, root, run, tally, targets,
 };
 use crate::steps::{Outcome, Steps, Tally, skip};
-use crate::{bpf, fuzz, packages, vm};
+use crate::{bpf, fuzz, oracle, packages, vm};
 use anyhow::{Context, Result, bail};
 use std::process::{Command, ExitCode};
 
@@ -87,6 +87,7 @@ fn tests(steps: &mut Steps) {
         Ok(total)
     });
     steps.step("documentation's tests", || Ok(tally(&mut test(&["--workspace", "--doc"]))?));
+    steps.step("captures as tshark sees them", oracle::test);
     steps.step("end to end", || {
         if !is_root() {
             return skip("it attaches to the kernel: run it as root");

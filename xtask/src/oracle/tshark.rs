@@ -1,0 +1,75 @@
+//! What tshark says of a packet capture.
+
+use crate::command::{command, output};
+use anyhow::Result;
+use std::path::Path;
+
+/// Between the values of a field that a packet has more than once.
+const AGGREGATOR: char = '\x1f';
+
+/// Every packet is asked for these.
+const PORTS: [&str; 4] = ["tcp.srcport", "udp.srcport", "tcp.dstport", "udp.dstport"];
+
+/// What a packet says: the values of each field.
+pub(super) struct Row<'a> {
+    ports: [&'a str; 4],
+    fields: &'static [&'static str],
+    values: Vec<&'a str>,
+}
+
+impl<'a> Row<'a> {
+    pub(super) fn new(line: &'a str, fields: &'static [&'static str]) -> Self {
+        let mut values = line.split('\t');
+        let ports = PORTS.map(|_| values.next().unwrap_or_default());
+        Self { ports, fields, values: values.collect() }
+    }
+
+    /// Every value of a field.
+    pub(super) fn all(&self, field: &str) -> Vec<&'a str> {
+        let place = self.fields.iter().position(|known| *known == field);
+        let values = place.and_then(|place| self.values.get(place));
+        let values = values.map(|values| values.split(AGGREGATOR)).into_iter().flatten();
+        values.filter(|value| !value.is_empty()).collect()
+    }
+
+    /// The first value of a field; `-` when there is none.
+    pub(super) fn one(&self, field: &str) -> &'a str {
+        self.all(field).first().copied().unwrap_or("-")
+    }
+
+    /// The port that the packet comes from.
+    pub(super) fn from(&self) -> &'a str {
+        let [tcp, udp, ..] = self.ports;
+        if tcp.is_empty() { udp } else { tcp }
+    }
+
+    /// The port that it goes to.
+    pub(super) fn to(&self) -> &'a str {
+        let [.., tcp, udp] = self.ports;
+        if tcp.is_empty() { udp } else { tcp }
+    }
+}
+
+/// The values of these fields, a line for each packet that passes the filter. `decode` are rules like
+/// `tcp.port==5000,pgsql`.
+pub(super) fn rows(
+    capture: &Path,
+    decode: &[String],
+    filter: &str,
+    fields: &[&str],
+) -> Result<String> {
+    let mut tshark = command("tshark", &["-n", "-T", "fields", "-E", "occurrence=a"]);
+    tshark.args(["-E", &format!("aggregator={AGGREGATOR}")]);
+    for rule in decode {
+        tshark.args(["-d", rule]);
+    }
+    for field in PORTS.iter().chain(fields) {
+        tshark.args(["-e", field]);
+    }
+    output(tshark.args(["-Y", filter, "-r"]).arg(capture))
+}
+
+/// Whether all packets were captured in full.
+pub(super) fn is_whole(capture: &Path) -> Result<bool> {
+    Ok(rows(capture, &[], "frame.cap_len < frame.len", &[])?.is_empty())
+}
