@@ -44,6 +44,7 @@ mod lockdown;
 mod memory;
 mod recording;
 mod redis;
+mod websocket;
 mod sharing;
 mod transports;
 
@@ -60,6 +61,7 @@ const THEMES: &[&[runner::Test]] = &[
     lifetimes::TESTS,
     filters::TESTS,
     redis::TESTS,
+    websocket::TESTS,
     load::TESTS,
     faults::TESTS,
     memory::TESTS,
