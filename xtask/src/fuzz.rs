@@ -5,15 +5,17 @@
 //! fast.
 
 use crate::command::{self, cargo, metadata, output, root, run};
+use crate::steps::Tally;
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 
 pub(crate) const USAGE: &str = "\
 cargo xtask fuzz [--seconds N] [TARGET]...
 
-Runs fuzz targets, all by default, one after the other, from the corpora that are kept in
-fuzz/corpus. What makes a target fail is left in fuzz/artifacts.
+Runs fuzz targets, all by default, as many at once as there are processors, from the corpora that
+are kept in fuzz/corpus. What makes a target fail is left in fuzz/artifacts.
 
   --seconds N   how long each target runs (default 60)";
 
@@ -46,10 +48,17 @@ pub(crate) fn main(arguments: &[String]) -> Result<ExitCode> {
     }
     let chosen = if wanted.is_empty() { all } else { wanted };
     let built = build()?;
-    for target in chosen {
-        fuzz(&built, &target, seconds)?;
+    let mut total = Tally::default();
+    for targets in chosen.chunks(at_once()) {
+        total.add(fuzz(&built, targets, seconds));
     }
-    Ok(ExitCode::SUCCESS)
+    println!("{total}");
+    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How many targets run at once.
+pub(crate) fn at_once() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn manifest() -> PathBuf {
@@ -82,8 +91,32 @@ pub(crate) fn build() -> Result<Built> {
     Ok(Built(folder.join(host).join("release")))
 }
 
-/// Runs a fuzz target for so many seconds.
-pub(crate) fn fuzz(built: &Built, target: &str, seconds: u64) -> Result<()> {
+/// Runs fuzz targets at once, for so many seconds, and shows what each said.
+pub(crate) fn fuzz(built: &Built, targets: &[String], seconds: u64) -> Tally {
+    let one = |target: &String| (target.clone(), fuzz_one(built, target, seconds));
+    let results: Vec<_> = thread::scope(|scope| {
+        let running: Vec<_> =
+            targets.iter().map(|target| scope.spawn(move || one(target))).collect();
+        running.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    let mut tally = Tally { failed: (targets.len() - results.len()) as u64, ..Tally::default() };
+    for (target, result) in results {
+        match result {
+            Ok(said) => {
+                println!("{target}:\n{}", said.trim_end());
+                tally.passed += 1;
+            }
+            Err(error) => {
+                println!("{target}: failed: {error:#}");
+                tally.failed += 1;
+            }
+        }
+    }
+    tally
+}
+
+/// Runs a fuzz target for so many seconds, and returns what it said.
+fn fuzz_one(built: &Built, target: &str, seconds: u64) -> Result<String> {
     let artifacts = root().join("fuzz/artifacts").join(target);
     let kept = root().join("fuzz/corpus").join(target);
     // What is found goes here, so that the kept corpus grows only when somebody wants it to.
@@ -91,13 +124,20 @@ pub(crate) fn fuzz(built: &Built, target: &str, seconds: u64) -> Result<()> {
     for folder in [&artifacts, &kept, &found] {
         std::fs::create_dir_all(folder)?;
     }
-    run(Command::new(built.0.join(target))
+    let run = Command::new(built.0.join(target))
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .args(["-rss_limit_mb=1024", "-timeout=20", "-print_final_stats=1", "-verbosity=0"])
         .args([&found, &kept])
-        .current_dir(root()))
-    .with_context(|| format!("{target} failed; the input is in {}", artifacts.display()))
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{target} cannot be run"))?;
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    if !run.status.success() {
+        bail!("{}; the input is in {}\n{said}", run.status, artifacts.display());
+    }
+    Ok(said)
 }
 
 fn host() -> Result<String> {

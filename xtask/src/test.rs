@@ -121,8 +121,9 @@ fn fuzz_targets(steps: &mut Steps, seconds: u64) {
         Ok(Tally::ONE)
     });
     let Some(built) = built else { return };
-    for target in targets {
-        steps.step(&format!("fuzz {target}"), || done(fuzz::fuzz(&built, &target, seconds)));
+    for targets in targets.chunks(fuzz::at_once()) {
+        let name = format!("fuzz {}", targets.join(", "));
+        steps.step(&name, || Ok(fuzz::fuzz(&built, targets, seconds)));
     }
 }
 
