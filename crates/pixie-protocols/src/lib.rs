@@ -22,6 +22,7 @@ pub mod parser;
 pub mod redis;
 pub mod registry;
 pub mod stream;
+pub mod tls;
 pub mod websocket;
 
 mod body;

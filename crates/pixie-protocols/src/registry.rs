@@ -5,6 +5,7 @@ use crate::http1::Http1;
 use crate::http2::Http2;
 use crate::parser::Protocol;
 use crate::redis::Redis;
+use crate::tls::Tls;
 use crate::websocket::WebSocket;
 use pixie_core::Interest;
 use pixie_core::id::Transport;
@@ -13,7 +14,14 @@ use std::sync::Arc;
 
 /// The one list of our protocols, in the order in which detection asks them.
 fn built_in() -> Vec<Arc<dyn Protocol>> {
-    vec![Arc::new(Http1), Arc::new(Http2), Arc::new(Dns), Arc::new(Redis), Arc::new(WebSocket)]
+    vec![
+        Arc::new(Http1),
+        Arc::new(Http2),
+        Arc::new(Dns),
+        Arc::new(Redis),
+        Arc::new(WebSocket),
+        Arc::new(Tls),
+    ]
 }
 
 /// The protocols that a session parses.

@@ -6,6 +6,7 @@ pub mod effort;
 pub mod http1;
 pub mod http2;
 pub mod script;
+pub mod tls;
 
 use pixie_core::Record;
 use pixie_core::id::{ConnectionId, Direction, Transport};
