@@ -79,7 +79,11 @@ impl Options {
             named(&all, name)?;
         }
         let only = |protocol: &dyn Protocol| {
-            self.only.is_empty() || self.only.iter().any(|name| name == protocol.name())
+            // What stands in front of others hides them from who does not know it.
+            let is_in_front = protocol.emits().is_empty();
+            is_in_front
+                || self.only.is_empty()
+                || self.only.iter().any(|name| name == protocol.name())
         };
         Ok(all.only(only).wanted(interest))
     }

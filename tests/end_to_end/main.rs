@@ -45,6 +45,7 @@ mod memory;
 mod recording;
 mod redis;
 mod websocket;
+mod proxy_protocol;
 mod sharing;
 mod transports;
 
@@ -62,6 +63,7 @@ const THEMES: &[&[runner::Test]] = &[
     filters::TESTS,
     redis::TESTS,
     websocket::TESTS,
+    proxy_protocol::TESTS,
     load::TESTS,
     faults::TESTS,
     memory::TESTS,

@@ -18,6 +18,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("redis-tools", "its clients"),
     ("python3-websockets", "a server and a client"),
     ("node-ws", "a server"),
+    ("haproxy", "a proxy"),
     ("gcc", "compiles the programs of our own that are traced"),
     ("g++", "compiles programs to find symbols in, and the fuzzer"),
     ("clang", "compiles the eBPF programs"),

@@ -19,6 +19,7 @@ pub mod dns;
 pub mod http1;
 pub mod http2;
 pub mod parser;
+pub mod proxy_protocol;
 pub mod redis;
 pub mod registry;
 pub mod stream;

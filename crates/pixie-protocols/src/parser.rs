@@ -147,7 +147,9 @@ pub trait Protocol: Send + Sync {
     /// Its name, in lower case: `http1`, `dns`. Users choose by it, and [`Switch`] names it.
     fn name(&self) -> &'static str;
 
-    /// The kinds of record that its parser emits. It is not run when no sink wants any of them.
+    /// The kinds of record that its parser emits, and those of protocols that only ever follow it.
+    /// It is not run when no sink wants any of them. What stands in front of others, and emits
+    /// nothing itself, has none, and is run when any other protocol is.
     fn emits(&self) -> &[RecordKind];
 
     /// Whether the protocol is spoken over this transport.

@@ -7,6 +7,7 @@ use crate::parser::Protocol;
 use crate::redis::Redis;
 use crate::tls::Tls;
 use crate::websocket::WebSocket;
+use crate::proxy_protocol::ProxyProtocol;
 use pixie_core::Interest;
 use pixie_core::id::Transport;
 use std::fmt;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 /// The one list of our protocols, in the order in which detection asks them.
 fn built_in() -> Vec<Arc<dyn Protocol>> {
-    vec![
+    vec![Arc::new(ProxyProtocol), 
         Arc::new(Http1),
         Arc::new(Http2),
         Arc::new(Dns),
@@ -58,10 +59,15 @@ impl Registry {
         self
     }
 
-    /// Only those protocols of which some kind of record is wanted.
+    /// Only those protocols of which some kind of record is wanted, and what stands in front of
+    /// them.
     #[must_use]
     pub fn wanted(self, interest: Interest) -> Self {
-        self.only(|protocol| protocol.emits().iter().any(|&kind| interest.wants(kind)))
+        let wants = |protocol: &dyn Protocol| {
+            protocol.emits().iter().any(|&kind| interest.wants(kind))
+        };
+        let any = self.iter().any(|protocol| wants(&**protocol));
+        self.only(|protocol| any && (protocol.emits().is_empty() || wants(protocol)))
     }
 
     /// Only those protocols that `keep` says yes to.
@@ -159,10 +165,18 @@ mod tests {
     fn what_nobody_wants_is_left_out() {
         let registry = Registry::new().with(Arc::new(Users("a")));
         let wanted = registry.clone().wanted(Interest::none().with(RecordKind::Custom));
-        assert_eq!(names(&wanted), ["a"]);
+        assert_eq!(names(&wanted), ["a", "proxy_protocol"]);
         let registry = registry.wanted(Interest::none().with(RecordKind::Http));
         assert!(!names(&registry).contains(&"a"));
         assert_eq!(names(&registry.with(Arc::new(Users("b")))).first(), Some(&"b"));
+    }
+
+    #[test]
+    fn what_stands_in_front_of_others_is_kept_with_them() {
+        let wanted = |kind| names(&Registry::new().wanted(Interest::none().with(kind)));
+        assert_eq!(wanted(RecordKind::Redis), ["proxy_protocol", "redis"]);
+        assert_eq!(wanted(RecordKind::WebSocket), ["proxy_protocol", "http1", "websocket"]);
+        assert!(wanted(RecordKind::Stack).is_empty());
     }
 
     #[test]
