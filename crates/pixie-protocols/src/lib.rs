@@ -20,6 +20,7 @@ pub mod http1;
 pub mod http2;
 pub mod parser;
 pub mod proxy_protocol;
+pub mod postgres;
 pub mod redis;
 pub mod registry;
 pub mod stream;

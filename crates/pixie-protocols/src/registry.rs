@@ -4,10 +4,11 @@ use crate::dns::Dns;
 use crate::http1::Http1;
 use crate::http2::Http2;
 use crate::parser::Protocol;
+use crate::postgres::Postgres;
+use crate::proxy_protocol::ProxyProtocol;
 use crate::redis::Redis;
 use crate::tls::Tls;
 use crate::websocket::WebSocket;
-use crate::proxy_protocol::ProxyProtocol;
 use pixie_core::Interest;
 use pixie_core::id::Transport;
 use std::fmt;
@@ -15,9 +16,11 @@ use std::sync::Arc;
 
 /// The one list of our protocols, in the order in which detection asks them.
 fn built_in() -> Vec<Arc<dyn Protocol>> {
-    vec![Arc::new(ProxyProtocol), 
+    vec![
+        Arc::new(ProxyProtocol),
         Arc::new(Http1),
         Arc::new(Http2),
+        Arc::new(Postgres),
         Arc::new(Dns),
         Arc::new(Redis),
         Arc::new(WebSocket),
@@ -63,9 +66,8 @@ impl Registry {
     /// them.
     #[must_use]
     pub fn wanted(self, interest: Interest) -> Self {
-        let wants = |protocol: &dyn Protocol| {
-            protocol.emits().iter().any(|&kind| interest.wants(kind))
-        };
+        let wants =
+            |protocol: &dyn Protocol| protocol.emits().iter().any(|&kind| interest.wants(kind));
         let any = self.iter().any(|protocol| wants(&**protocol));
         self.only(|protocol| any && (protocol.emits().is_empty() || wants(protocol)))
     }

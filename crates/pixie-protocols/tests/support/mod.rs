@@ -5,6 +5,7 @@ pub mod dns;
 pub mod effort;
 pub mod http1;
 pub mod http2;
+pub mod postgres;
 pub mod script;
 pub mod tls;
 
