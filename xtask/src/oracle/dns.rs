@@ -7,7 +7,7 @@ use super::{Capture, Judge};
 pub(super) const JUDGE: Judge = Judge {
     protocol: "dns",
     is_ours: |record| record.is("dns"),
-    decode_as: Some("dns"),
+    decode_as: &[("tcp", "dns"), ("udp", "dns")],
     filter: "dns or mdns",
     fields: &[
         "dns.id",

@@ -12,7 +12,7 @@ pub(super) const JUDGE: Judge = Judge {
         record.is("http")
             && ["request", "response"].iter().any(|half| version(half).starts_with("1."))
     },
-    decode_as: None,
+    decode_as: &[],
     filter: "http.request or http.response",
     fields: &[
         "http.request.method",

@@ -6,8 +6,11 @@
 //! [`Judge::not_judged`].
 
 mod dns;
+mod grpc;
 mod http1;
+mod http2;
 mod records;
+mod redis;
 mod tshark;
 
 use crate::command::{installed, root};
@@ -26,7 +29,7 @@ Replays packet captures and compares with what tshark says of them, field by fie
 those under tests/fixtures. Needs tshark.";
 
 /// Every protocol that tshark is asked about.
-const JUDGES: &[&Judge] = &[&http1::JUDGE, &dns::JUDGE];
+const JUDGES: &[&Judge] = &[&http1::JUDGE, &http2::JUDGE, &grpc::JUDGE, &dns::JUDGE, &redis::JUDGE];
 
 /// A protocol, as tshark and as our records tell of it.
 struct Judge {
@@ -34,8 +37,9 @@ struct Judge {
     protocol: &'static str,
     /// Which of our records are its.
     is_ours: fn(&Record) -> bool,
-    /// What tshark calls the protocol on a port that it does not know, where it does not find out.
-    decode_as: Option<&'static str>,
+    /// What tshark calls the protocol over each transport, where it does not recognise it by itself at
+    /// ports that it does not know.
+    decode_as: &'static [(&'static str, &'static str)],
     /// Which packets tshark is asked about.
     filter: &'static str,
     /// What it is asked of them.
@@ -123,17 +127,20 @@ struct Verdict {
 
 impl Judge {
     fn judge(&self, capture: &Capture, records: &[Record]) -> Result<Verdict> {
-        let records: Vec<_> = records.iter().filter(|record| (self.is_ours)(record)).collect();
-        let mut decode: Vec<_> = Vec::new();
-        for record in &records {
-            let rule = self
-                .decode_as
-                .zip(record.server())
-                .map(|(name, port)| format!("{}.port=={port},{name}", record.text("transport")));
-            decode.extend(rule.filter(|rule| !decode.contains(rule)));
-        }
+        let (records, others): (Vec<_>, Vec<_>) =
+            records.iter().partition(|record| (self.is_ours)(record));
+        let mut servers: Vec<u16> = records.iter().filter_map(|record| record.server()).collect();
+        servers.sort_unstable();
+        servers.dedup();
+        // Where it changes from one protocol to another, tshark sees that.
+        let changes = |port: &u16| others.iter().any(|other| other.server() == Some(*port));
+        let rule = |port: &u16| {
+            let rule = |(over, name): &(&str, &str)| format!("{over}.port=={port},{name}");
+            self.decode_as.iter().map(rule).collect::<Vec<_>>()
+        };
+        let decode: Vec<_> = servers.iter().filter(|port| !changes(port)).flat_map(rule).collect();
         let output = tshark::rows(&capture.path, &decode, self.filter, self.fields)?;
-        let rows = output.lines().map(|line| Row::new(line, self.fields));
+        let rows = output.lines().map(|line| Row::new(line, self.fields, &servers));
         let theirs = rows.flat_map(|row| (self.theirs)(&row)).collect();
         let ours = records.iter().flat_map(|record| (self.ours)(record, capture)).collect();
         Ok(Verdict::of(theirs, ours))

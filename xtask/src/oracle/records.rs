@@ -47,6 +47,12 @@ impl Record {
         port(self.text(end)).unwrap_or_default()
     }
 
+    /// Both ports, as [`Row::ends`](super::tshark::Row::ends) has them.
+    pub(super) fn ends(&self) -> String {
+        let ports = ["local", "remote"].map(|end| port(self.text(end)).unwrap_or_default());
+        format!("{}-{}", ports[0].min(ports[1]), ports[0].max(ports[1]))
+    }
+
     /// The server's port.
     pub(super) fn server(&self) -> Option<u16> {
         let end = if self.text("role") == "server" { "local" } else { "remote" };

@@ -15,21 +15,27 @@ pub(super) struct Row<'a> {
     ports: [&'a str; 4],
     fields: &'static [&'static str],
     values: Vec<&'a str>,
+    servers: &'a [u16],
 }
 
 impl<'a> Row<'a> {
-    pub(super) fn new(line: &'a str, fields: &'static [&'static str]) -> Self {
+    /// A line of [`rows`]. Our records say that the protocol is served at these ports.
+    pub(super) fn new(line: &'a str, fields: &'static [&'static str], servers: &'a [u16]) -> Self {
         let mut values = line.split('\t');
         let ports = PORTS.map(|_| values.next().unwrap_or_default());
-        Self { ports, fields, values: values.collect() }
+        Self { ports, fields, values: values.collect(), servers }
     }
 
-    /// Every value of a field.
-    pub(super) fn all(&self, field: &str) -> Vec<&'a str> {
+    /// Every value of a field, empty ones too, so that they can be paired with those of another.
+    pub(super) fn every(&self, field: &str) -> Vec<&'a str> {
         let place = self.fields.iter().position(|known| *known == field);
-        let values = place.and_then(|place| self.values.get(place));
-        let values = values.map(|values| values.split(AGGREGATOR)).into_iter().flatten();
-        values.filter(|value| !value.is_empty()).collect()
+        let values = place.and_then(|place| self.values.get(place)).copied().unwrap_or_default();
+        if values.is_empty() { Vec::new() } else { values.split(AGGREGATOR).collect() }
+    }
+
+    /// Every value of a field that is not empty.
+    pub(super) fn all(&self, field: &str) -> Vec<&'a str> {
+        self.every(field).into_iter().filter(|value| !value.is_empty()).collect()
     }
 
     /// The first value of a field; `-` when there is none.
@@ -47,6 +53,17 @@ impl<'a> Row<'a> {
     pub(super) fn to(&self) -> &'a str {
         let [.., tcp, udp] = self.ports;
         if tcp.is_empty() { udp } else { tcp }
+    }
+
+    /// Both, the lower one first: the same for both directions.
+    pub(super) fn ends(&self) -> String {
+        let ports = [self.from(), self.to()].map(|port| port.parse::<u16>().unwrap_or_default());
+        format!("{}-{}", ports[0].min(ports[1]), ports[0].max(ports[1]))
+    }
+
+    /// Whether it goes to the server.
+    pub(super) fn is_asking(&self) -> bool {
+        self.to().parse().is_ok_and(|port| self.servers.contains(&port))
     }
 }
 
