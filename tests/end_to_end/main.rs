@@ -38,6 +38,8 @@ mod datagrams;
 mod exchanges;
 mod faults;
 mod filters;
+mod grpc;
+mod http2;
 mod lifetimes;
 mod load;
 mod lockdown;
@@ -61,6 +63,8 @@ const THEMES: &[&[runner::Test]] = &[
     recording::TESTS,
     lifetimes::TESTS,
     filters::TESTS,
+    http2::TESTS,
+    grpc::TESTS,
     redis::TESTS,
     websocket::TESTS,
     proxy_protocol::TESTS,

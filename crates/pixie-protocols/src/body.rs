@@ -13,8 +13,10 @@ pub(crate) struct Collector {
     limit: usize,
     /// Something of it was not kept: no more is, because what is kept is the start of the body.
     cut: bool,
-    /// The messages in it, where it is that of a call.
+    /// The messages in it, where it is that of a call, or may be.
     messages: Option<Box<Messages>>,
+    /// It is that of a call for certain, so that nothing else is kept of it.
+    is_call: bool,
 }
 
 impl Collector {
@@ -25,7 +27,17 @@ impl Collector {
     /// For the body of a call: what is kept are the messages.
     pub(crate) fn of_call(format: Format, limit: usize) -> Self {
         let messages = Some(Box::new(Messages::new(format, limit)));
-        Self { messages, ..Self::default() }
+        Self { messages, is_call: true, ..Self::default() }
+    }
+
+    /// For a body of which it is not known whether it is that of a call.
+    pub(crate) fn of_either(limit: usize) -> Self {
+        Self { limit, is_call: false, ..Self::of_call(Format::Plain, limit) }
+    }
+
+    /// How much of the message under way is still to come.
+    pub(crate) fn message_rest(&self) -> Option<u64> {
+        self.messages.as_ref().map(|messages| messages.remaining())
     }
 
     /// The messages in it.
@@ -37,7 +49,8 @@ impl Collector {
         self.size = self.size.saturating_add(bytes.len() as u64);
         if let Some(messages) = &mut self.messages {
             messages.bytes(bytes);
-        } else if !self.cut {
+        }
+        if !self.cut && !self.is_call {
             let room = self.limit - self.kept.len();
             let keep = bytes.get(..room).unwrap_or(bytes);
             self.kept.extend_from_slice(keep);

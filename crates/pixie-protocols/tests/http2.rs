@@ -322,6 +322,22 @@ fn content_length_tells_the_size_where_frames_were_lost() {
 }
 
 #[test]
+fn a_hole_that_holds_nothing_but_content_breaks_nothing() {
+    let mut talk = begun();
+    talk.client(frame(HEADERS, END_STREAM | END_HEADERS, 1, [0x82, 0x84]));
+    let head = block_indexed(&[(":status", "203"), ("x-a", "1")]);
+    talk.server(frame(HEADERS, END_HEADERS, 1, head));
+    let data = frame(DATA, 0, 1, vec![b'x'; 8192]);
+    // Two frames and the start of a third are a hole, the rest of the third is there.
+    talk.server(&data[..1000]).gap(RESPONSES, 7201 + 8201 + 100).server(&data[100..]);
+    talk.server(frame(DATA, END_STREAM, 1, "end"));
+    talk.client(get(3, "/3")).server(frame(HEADERS, END_HEADERS | END_STREAM, 3, [0xbf, 0xbe]));
+    assert_summary(&talk, &["GET / 0 | 203 24579", "GET /3 0 | 203 0"]);
+    let response = http(&talk.records[1]).response.as_ref().unwrap();
+    assert_eq!(pairs(&response.headers), ["x-a: 1"]);
+}
+
+#[test]
 fn a_response_whose_end_was_lost_has_ended_when_all_of_it_must_have_passed() {
     let mut talk = begun();
     talk.client(get(1, "/1"));

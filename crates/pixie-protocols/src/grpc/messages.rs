@@ -181,6 +181,11 @@ impl Messages {
         self.gap(u64::MAX);
     }
 
+    /// How much of the message under way is still to come, in bytes.
+    pub(crate) fn remaining(&self) -> u64 {
+        self.remaining.into()
+    }
+
     /// Bytes of memory that are held.
     pub(crate) fn memory(&self) -> usize {
         size_of::<Self>()

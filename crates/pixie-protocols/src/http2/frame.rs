@@ -134,6 +134,7 @@ impl Frame {
             _ => USUAL_MAX,
         };
         self.kind <= kind::CONTINUATION
+            && (self.kind != kind::HEADERS || self.length > 0)
             && self.flags & !flags == 0
             && self.length <= largest
             && self.is_valid()

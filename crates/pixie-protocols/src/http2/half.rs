@@ -1,5 +1,6 @@
 //! One direction of a connection: bytes to frames, and frames to header blocks and data.
 
+use super::detour::Detour;
 use super::frame::{self, Frame, HEADER, PREFACE, kind};
 use super::head::Head;
 use super::hpack::{Decoder, FieldList};
@@ -26,6 +27,10 @@ pub(super) struct Half {
     list: FieldList,
     /// A header block that goes on in the next frame.
     block: Option<Block>,
+    /// The last frame, if it was `DATA`.
+    data: Option<Frame>,
+    /// What may explain all of the bytes that are being passed over.
+    detour: Option<Detour>,
     /// Bytes since the last place that was known, both there and not.
     passed: u64,
     /// Bytes passed over that are not reported yet, and why.
@@ -80,6 +85,8 @@ impl Half {
             hpack: Decoder::new(),
             list: FieldList::default(),
             block: None,
+            data: None,
+            detour: None,
             passed: 0,
             skipped: 0,
             cause: Cause::Unobserved,
@@ -178,6 +185,7 @@ impl Half {
             return 0;
         }
         self.lost = 0;
+        self.data = Some(frame).filter(|frame| frame.kind == kind::DATA);
         let continues = frame.kind == kind::CONTINUATION
             && self.block.as_ref().is_some_and(|block| block.place.stream == frame.stream);
         if !continues && (self.block.is_some() || frame.kind == kind::CONTINUATION) {
@@ -430,7 +438,7 @@ impl Half {
             Outcome::Start { passed, kept, marks, rest } => {
                 self.pass_over(passed, time, streams);
                 self.report_skipped(streams);
-                streams.resumed(self.kind);
+                self.resume(streams);
                 self.state = State::Frame;
                 self.feed_kept(&kept, &marks, streams);
                 rest
@@ -439,6 +447,32 @@ impl Half {
                 self.pass_over(passed, time, streams);
                 &[]
             }
+        }
+    }
+
+    /// The next frame has been found: now it can be told what was lost.
+    fn resume(&mut self, streams: &mut Streams) {
+        let explained = self.detour.and_then(|detour| {
+            let content = detour.content(self.passed)?;
+            Some((detour.stream, content))
+        });
+        if let Some((stream, content)) = explained {
+            self.detour = None;
+            // What was there of it has been reported already.
+            let wire = self.passed.saturating_sub(self.lost);
+            streams.data_gap(self.kind, stream, content, wire);
+            streams.explained(self.kind);
+        } else {
+            self.give_up_detour(streams);
+            streams.resumed(self.kind, self.passed);
+        }
+    }
+
+    /// Frames of any kind may have been lost.
+    fn give_up_detour(&mut self, streams: &mut Streams) {
+        if self.detour.take().is_some() {
+            self.hpack.forget();
+            streams.lost(self.kind);
         }
     }
 
@@ -518,11 +552,19 @@ impl Half {
     /// Frames may begin anywhere from here on, and some may have been lost.
     fn lose_place(&mut self, cause: Cause, streams: &mut Streams) {
         self.break_block(streams);
-        self.hpack.forget();
         self.report_skipped(streams);
-        streams.lost(self.kind);
+        streams.suspect(self.kind);
+        self.detour = self
+            .data
+            .filter(|_| cause == Cause::Unobserved)
+            .and_then(|frame| Detour::after(&frame, streams.rest(self.kind, frame.stream)));
+        if self.detour.is_none() {
+            self.hpack.forget();
+            streams.lost(self.kind);
+        }
         self.cause = cause;
         self.passed = 0;
+        self.lost = 0;
         self.state = State::Search(Box::default());
     }
 
@@ -560,6 +602,7 @@ impl Half {
             }
             _ => {}
         }
+        self.give_up_detour(streams);
         self.break_block(streams);
         self.buffer = Vec::new();
         self.report_skipped(streams);

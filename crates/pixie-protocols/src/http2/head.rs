@@ -23,7 +23,9 @@ pub(super) struct Head {
     pub(super) content_length: Option<u64>,
     /// There is a `content-encoding`.
     pub(super) coded: bool,
-    pub(super) content_type: Option<Range<usize>>,
+    content_type: Option<Range<usize>>,
+    /// There are, or may be, fields of which the name or the value is not known.
+    pub(super) has_unknown: bool,
     /// What the places are in.
     bytes: Bytes,
 }
@@ -37,6 +39,7 @@ impl Head {
         let first = list.fields.first().and_then(|field| field.name.clone());
         head.is_trailers = first.is_some_and(|name| !is_pseudo(&head.bytes, name));
         for field in list.fields.drain(..) {
+            head.has_unknown |= field.name.is_none() || field.value.is_none();
             let Field { name: Some(name), value } = field else {
                 builder.push_known(None, field.value);
                 continue;
@@ -60,6 +63,7 @@ impl Head {
         if head.path.is_empty() && head.method == "CONNECT" {
             head.path = authority.map(|place| head.text(place)).unwrap_or_default();
         }
+        head.has_unknown |= list.incomplete;
         if list.incomplete {
             builder.set_incomplete();
         }

@@ -4,9 +4,10 @@
 //!   bytes ──► half: one direction ──► streams: requests paired with responses ──► records
 //!              │ frame                 │ stream: one of them, with its bodies
 //!              │ hpack ► head          └ grpc: those that are calls
-//!              └ search: the next frame after a gap
+//!              └ search, detour: the next frame after a gap, and what was in it
 //! ```
 
+mod detour;
 mod frame;
 mod half;
 mod head;

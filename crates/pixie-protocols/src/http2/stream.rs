@@ -58,12 +58,15 @@ impl Message {
         self.body.lose();
     }
 
-    /// The bytes that it still takes on the connection, in frames of this size; `None` when that is
-    /// not known.
-    pub(super) fn missing(&self, usual: u64) -> Option<u64> {
-        let rest = self.length?.checked_sub(self.body.size())?;
-        let frames = rest.div_ceil(usual.max(1)).max(1);
-        (self.part == Part::Open).then(|| rest + frames * super::frame::HEADER as u64)
+    /// What is still to come of the body, or of the message in it, when that is known.
+    pub(super) fn rest(&self) -> Option<u64> {
+        self.missing().or_else(|| self.body.message_rest())
+    }
+
+    /// The content that has not been seen yet, or was lost; `None` when it is not known.
+    pub(super) fn missing(&self) -> Option<u64> {
+        let length = self.length.filter(|_| self.part == Part::Open)?;
+        length.checked_sub(self.body.size())
     }
 
     fn end(&mut self) {
@@ -189,12 +192,11 @@ impl Stream {
         let mut response = HttpResponse::new(head.status, "".into(), HttpVersion::Http2);
         if self.response.lost && head.is_trailers {
             response.headers = Headers::unseen();
-            self.is_call |= head.headers.get("grpc-status").is_some();
             response.trailers = head.headers;
         } else {
             response.headers = head.headers;
-            // Nothing comes before the head.
-            self.response.lost = false;
+            // Nothing comes before a head, if it is one.
+            self.response.lost &= !head.has_pseudo;
         }
         response.interim = std::mem::take(&mut self.interim);
         self.http.response = Some(response);
@@ -224,15 +226,15 @@ impl Stream {
         true
     }
 
-    /// One half has ended.
-    pub(super) fn end(&mut self, kind: Kind, at: MonotonicTime) {
+    /// One half has ended; when, if that is known.
+    pub(super) fn end(&mut self, kind: Kind, at: Option<MonotonicTime>) {
         let message = self.message(kind);
         if message.part.is_over() {
             return;
         }
         message.end();
         if kind == Kind::Response {
-            self.timing.response_end = Some(at);
+            self.timing.response_end = at;
             if self.request.lost && self.request.part == Part::Open {
                 // The end of the request was among what was lost, or nobody waits for it.
                 self.request.part = Part::Ended;
@@ -278,6 +280,12 @@ impl Stream {
             self.response.finish(&response.headers, &mut response.body);
             response.interim.append(&mut self.interim);
         }
+        // Where its fields could not be known, this one tells.
+        let is_status = |headers: &Headers| headers.get("grpc-status").is_some();
+        self.is_call |= http
+            .response
+            .as_ref()
+            .is_some_and(|response| is_status(&response.trailers) || is_status(&response.headers));
         if self.is_call {
             let [request, response] = messages;
             return Some(grpc::call(*self.http, request, response).into());
@@ -297,6 +305,9 @@ impl Message {
         *is_call |= format.is_some();
         self.body = match format {
             Some(format) => Collector::of_call(format, limit),
+            None if head.content_type().is_none() && head.has_unknown => {
+                Collector::of_either(limit)
+            }
             None => Collector::new(limit),
         };
     }

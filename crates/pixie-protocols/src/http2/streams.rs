@@ -1,7 +1,7 @@
 //! The streams of a connection: requests paired with responses by the number of their stream
 //! (RFC 9113, section 5).
 
-use super::frame::{Frame, LARGEST_MAX, USUAL_MAX, kind};
+use super::frame::{Frame, HEADER, LARGEST_MAX, USUAL_MAX, kind};
 use super::head::Head;
 use super::stream::{Part, Stream};
 use crate::parser::{Context, Output};
@@ -90,7 +90,9 @@ pub(super) struct Streams {
     largest: [u32; 2],
     /// The largest `DATA` that came, by kind.
     usual: [u32; 2],
-    /// What has to pass, unseen, for all streams to have ended; and how many streams these are.
+    /// Content that has passed unseen, of the streams that are open.
+    unseen: [u64; 2],
+    /// What has to pass unseen for all streams to have ended; and how many streams these are.
     missing: [Option<(u64, usize)>; 2],
     /// Why the connection ends, where that is an error.
     failure: Option<Http2Error>,
@@ -114,6 +116,7 @@ impl Streams {
             finished: [false; 2],
             largest: [USUAL_MAX; 2],
             usual: [0; 2],
+            unseen: [0; 2],
             missing: [None; 2],
             failure: None,
             memory: 0,
@@ -239,9 +242,9 @@ impl Streams {
     fn update(&mut self, kind: Kind, id: u32, place: Place) {
         if let Some(stream) = self.open.get_mut(&id) {
             self.memory += stream.memory_grown();
-            if place.ends_stream {
-                stream.end(kind, place.ended);
-            }
+        }
+        if place.ends_stream {
+            self.end(kind, id, place.ended);
         }
         self.emit_if_over(id);
         self.enforce_memory();
@@ -314,11 +317,25 @@ impl Streams {
 
     /// A `DATA` frame has ended.
     pub(super) fn data_ends(&mut self, kind: Kind, id: u32, ends_stream: bool, at: MonotonicTime) {
-        if ends_stream && let Some(stream) = self.open.get_mut(&id) {
-            stream.end(kind, at);
+        if ends_stream {
+            self.end(kind, id, at);
             self.emit_if_over(id);
         }
         self.enforce_memory();
+    }
+
+    /// One half of a stream has ended.
+    fn end(&mut self, kind: Kind, id: u32, at: MonotonicTime) {
+        if let Some(stream) = self.open.get_mut(&id) {
+            // What was missing of it was among what passed unseen: all of that, where it is not
+            // known how much.
+            let missing = stream.message_of(kind).missing().unwrap_or(u64::MAX);
+            if stream.message_of(kind).lost {
+                let unseen = &mut self.unseen[kind as usize];
+                *unseen = unseen.saturating_sub(missing);
+            }
+            stream.end(kind, Some(at));
+        }
     }
 
     /// `RST_STREAM`: neither end sends more.
@@ -330,6 +347,8 @@ impl Streams {
     }
 
     fn close_reset(&mut self, id: u32) {
+        // How much of what passed unseen was its own is not known.
+        self.unseen = [0; 2];
         if self.reset.len() >= MAX_RESET {
             self.reset.pop_front();
         }
@@ -365,26 +384,49 @@ impl Streams {
         is_unsettled || frame.length <= self.largest[kind as usize]
     }
 
-    /// Frames of this kind may have been lost.
-    pub(super) fn lost(&mut self, kind: Kind) {
+    /// Where the next frame of this kind begins is not known. Works out what has to pass for all
+    /// that is under way to have ended.
+    pub(super) fn suspect(&mut self, kind: Kind) {
         // Where requests are unknown, responses to them may be in what was lost.
         let is_known = kind == Kind::Request || !self.incomplete[Kind::Request as usize];
         let mut missing = is_known.then_some(0_u64);
-        let usual = u64::from(match self.usual[kind as usize] {
-            0 => USUAL_MAX,
-            usual => usual,
+        let mut open = 0;
+        for message in self.open.values().map(|stream| stream.message_of(kind)) {
+            if !message.part.is_over() {
+                open += 1;
+                missing = missing.zip(message.missing()).map(|(sum, more)| sum + more);
+            }
+        }
+        let unseen = self.unseen[kind as usize];
+        self.missing[kind as usize] = missing.filter(|_| open > 0).map(|missing| {
+            let rest = missing.saturating_sub(unseen);
+            let frames = rest.div_ceil(self.usual(kind)).max(open);
+            (rest + frames * HEADER as u64, self.open.len())
         });
+    }
+
+    /// Frames of this kind may have been lost.
+    pub(super) fn lost(&mut self, kind: Kind) {
         for stream in self.open.values_mut() {
             let message = stream.message(kind);
             if !message.part.is_over() {
-                missing = missing.zip(message.missing(usual)).map(|(sum, more)| sum + more);
                 message.lose();
             }
         }
         self.incomplete[kind as usize] = true;
-        let any = self.open.values().any(|stream| !stream.message_of(kind).part.is_over());
-        self.missing[kind as usize] =
-            missing.filter(|_| any).map(|missing| (missing, self.open.len()));
+    }
+
+    /// How much of a stream's message is still to come, when that is known.
+    pub(super) fn rest(&self, kind: Kind, id: u32) -> Option<u64> {
+        self.open.get(&id)?.message_of(kind).rest()
+    }
+
+    /// How much content a frame has, as far as was seen.
+    fn usual(&self, kind: Kind) -> u64 {
+        match self.usual[kind as usize] {
+            0 => USUAL_MAX.into(),
+            usual => usual.into(),
+        }
     }
 
     /// So many bytes of this kind have passed since then. When they are all that the streams under
@@ -395,10 +437,20 @@ impl Streams {
             return;
         }
         self.missing[kind as usize] = None;
+        self.unseen[kind as usize] = 0;
         if streams == self.open.len() {
-            let open: Vec<u32> = self.open.keys().copied().collect();
+            let under_way = |stream: &Stream| !stream.message_of(kind).part.is_over();
+            let open: Vec<u32> = self
+                .open
+                .iter()
+                .filter(|(_, stream)| under_way(stream))
+                .map(|(&id, _)| id)
+                .collect();
+            // Which one of several ended when is not known.
+            let at = Some(at).filter(|_| open.len() == 1);
             for id in open {
                 if let Some(stream) = self.open.get_mut(&id) {
+                    stream.message(kind).lose();
                     stream.end(kind, at);
                     self.emit_if_over(id);
                 }
@@ -406,9 +458,20 @@ impl Streams {
         }
     }
 
-    /// The next frame of this kind has been found.
-    pub(super) fn resumed(&mut self, kind: Kind) {
+    /// The next frame of this kind has been found, and no other frame was lost than those of one
+    /// stream's content.
+    pub(super) fn explained(&mut self, kind: Kind) {
         self.missing[kind as usize] = None;
+    }
+
+    /// The next frame of this kind has been found, after so many bytes.
+    pub(super) fn resumed(&mut self, kind: Kind, bytes: u64) {
+        self.missing[kind as usize] = None;
+        // All of them are content of the streams under way, but for the frames' headers.
+        let frames = bytes.div_ceil(self.usual(kind) + HEADER as u64);
+        let content = bytes.saturating_sub(frames * HEADER as u64);
+        let unseen = &mut self.unseen[kind as usize];
+        *unseen = unseen.saturating_add(content);
     }
 
     /// Whether these bytes, found anywhere, are the header of a frame.
@@ -418,17 +481,18 @@ impl Streams {
         }
         let is_odd = !frame.stream.is_multiple_of(2);
         let is_known = self.open.contains_key(&frame.stream);
-        let is_next = kind == Kind::Request
-            && is_odd
-            && (self.last_request > 0 || self.begun[Kind::Request as usize])
-            && (self.last_request + 1..=self.last_request + USUAL_STEP).contains(&frame.stream);
+        // How far the connection has come is known, so that streams far beyond are none of its.
+        let is_dated = self.last_request > 0 || self.begun[Kind::Request as usize];
+        let is_near = frame.stream <= self.last_request + USUAL_STEP;
+        let is_new = is_odd && is_dated && is_near && frame.stream > self.last_request;
         match frame.kind {
             kind::SETTINGS | kind::PING | kind::GOAWAY => Plausible::Strong,
             kind::WINDOW_UPDATE if frame.stream == 0 => Plausible::Strong,
             kind::PUSH_PROMISE if kind == Kind::Request => Plausible::No,
             kind::HEADERS if kind == Kind::Request && !is_odd => Plausible::No,
-            kind::HEADERS if is_next => Plausible::Strong,
+            kind::HEADERS if kind == Kind::Request && is_new => Plausible::Strong,
             _ if is_known => Plausible::Strong,
+            _ if is_dated && !is_near => Plausible::No,
             kind::HEADERS | kind::PUSH_PROMISE => Plausible::Weak,
             // Of a connection that was seen from its start, other frames of a stream that is not
             // known tell nothing, and may as well be something else.
@@ -473,6 +537,9 @@ impl Streams {
     fn emit(&mut self, id: u32) {
         let Some(stream) = self.open.remove(&id) else { return };
         self.memory = self.memory.saturating_sub(stream.memory);
+        if self.open.is_empty() {
+            self.unseen = [0; 2];
+        }
         if stream.request.part == Part::Awaited {
             self.early = self.early.saturating_sub(1);
         }
