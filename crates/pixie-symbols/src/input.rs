@@ -40,6 +40,18 @@ impl Input {
         Self { length: bytes.len() as u64, source: Source::Memory(bytes) }
     }
 
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The file, unless the bytes are in memory.
+    pub(crate) fn as_file(&self) -> Option<&File> {
+        match &self.source {
+            Source::File(file) => Some(file),
+            Source::Memory(_) => None,
+        }
+    }
+
     /// Reads a range that must be there in full. Memory is taken only for what the file has.
     pub(crate) fn read(&self, offset: u64, size: u64) -> io::Result<Vec<u8>> {
         if offset.checked_add(size).is_none_or(|end| end > self.length) {
