@@ -22,6 +22,7 @@ use pixie_core::id::Direction;
 use pixie_core::record::{
     Cause, Postgres, PostgresCommand, PostgresNotification, PostgresRequest, PostgresTransaction,
 };
+use pixie_core::time::MonotonicTime;
 use std::collections::VecDeque;
 
 /// What waits may take this many times [`Limits::buffer`](crate::parser::Limits::buffer).
@@ -74,6 +75,10 @@ pub(super) struct Exchanges {
     doubt: bool,
     /// The last message of the server was `ReadyForQuery`.
     is_ready: bool,
+    /// When that was.
+    last_ready: Option<MonotonicTime>,
+    /// Requests may have been lost, and none was seen since that is not answered yet.
+    recovering: bool,
     /// Runs that were given up for want of room, and whose answers are still to come.
     abandoned: u64,
     /// The run under way was given up.
@@ -100,6 +105,8 @@ impl Exchanges {
             blind: false,
             doubt: false,
             is_ready: false,
+            last_ready: None,
+            recovering: true,
             abandoned: 0,
             abandons_run: false,
             ignored: 0,
@@ -117,7 +124,7 @@ impl Exchanges {
         request.user = startup.user;
         request.database = startup.database;
         request.application_name = startup.application_name;
-        self.begin_run();
+        self.begin_run(message.started);
         self.push(Kind::Startup, request, &message);
     }
 
@@ -150,13 +157,13 @@ impl Exchanges {
                 let mut request = PostgresRequest::new(PostgresCommand::Query);
                 let statement = decode::query(message.payload, message.length, limit);
                 request.statement = Some(statement);
-                self.begin_run();
+                self.begin_run(message.started);
                 self.push(Kind::Simple, request, message);
             }
             b'F' => {
                 let mut request = PostgresRequest::new(PostgresCommand::FunctionCall);
                 request.function = decode::Reader::new(message.payload).u32();
-                self.begin_run();
+                self.begin_run(message.started);
                 self.push(Kind::Simple, request, message);
             }
             b'P' => {
@@ -248,7 +255,7 @@ impl Exchanges {
         let is_running = newest.is_some();
         if !newest.is_some_and(|slot| slot.takes_more() && fits(slot)) {
             if !is_running {
-                self.begin_run();
+                self.begin_run(message.started);
             }
             self.make_room(1);
             let slot = self.slot(Kind::Extended, Some(PostgresRequest::default()));
@@ -294,7 +301,12 @@ impl Exchanges {
                 slot.kind = Kind::Sync { assumed: false };
                 return;
             }
-            _ => self.begin_run(),
+            _ => {
+                self.begin_run(message.started);
+                if self.doubt {
+                    return;
+                }
+            }
         }
         let sync = self.slot(Kind::Sync { assumed: false }, None);
         self.memory += sync.memory;
@@ -308,7 +320,16 @@ impl Exchanges {
     }
 
     /// A run of messages begins that ends with the next `ReadyForQuery` but those that are awaited.
-    fn begin_run(&mut self) {
+    fn begin_run(&mut self, started: MonotonicTime) {
+        if self.recovering {
+            // It took until now to tell that a message began there.
+            let is_late = self.last_ready.is_some_and(|ready| started < ready);
+            self.recovering = is_late;
+            self.doubt |= is_late;
+            if is_late {
+                return;
+            }
+        }
         if self.slots.back().is_some_and(Slot::is_assumed) {
             self.remove(self.slots.len().saturating_sub(1));
         }
@@ -409,7 +430,7 @@ impl Exchanges {
             true => self.slots.iter().position(is_unknown),
             false => self.slots.iter().position(|slot| !slot.done),
         };
-        let fits = |slot: &&Slot| !matches!(slot.kind, Kind::Sync { .. });
+        let fits = |slot: &&Slot| !slot.is_sync();
         match place {
             Some(place) if self.slots.get(place).filter(fits).is_some() => {
                 self.slots.get_mut(place)
@@ -447,7 +468,7 @@ impl Exchanges {
     fn ignore_sync(&mut self) {
         let place = self.slots.iter().position(|slot| slot.copies_in);
         let Some(next) = place.map(|place| place + 1) else { return };
-        if matches!(self.slots.get(next), Some(Slot { kind: Kind::Sync { .. }, .. })) {
+        if self.slots.get(next).is_some_and(Slot::is_sync) {
             self.remove(next);
         }
     }
@@ -461,6 +482,7 @@ impl Exchanges {
             _ => None,
         };
         self.answers_lost = false;
+        self.last_ready = Some(message.ended);
         let blind = std::mem::take(&mut self.blind);
         let end = match self.doubt {
             true => self.slots.iter().position(|slot| slot.kind == Kind::Unknown),
@@ -472,16 +494,14 @@ impl Exchanges {
             // A run of which the `Sync` was not seen.
             (None, false) => self.slots.len(),
         };
+        let ends_with_sync = count.checked_sub(1).and_then(|last| self.slots.get(last));
+        let ends_with_sync = ends_with_sync.is_some_and(Slot::is_sync);
+        // The exchange that the message belongs to.
+        let answered = count.saturating_sub(1 + usize::from(ends_with_sync));
         for place in 0..count {
-            let is_last = place + 1 == count;
-            let is_last_of_run = is_last || place + 2 == count;
             let Some(slot) = self.slots.front_mut() else { break };
-            let is_sync = matches!(slot.kind, Kind::Sync { .. });
-            let ends = match slot.kind {
-                Kind::Extended => is_last_of_run && slot.ends_ready,
-                _ => true,
-            };
-            if !is_sync {
+            let ends = place == answered && (slot.kind != Kind::Extended || slot.ends_ready);
+            if !slot.is_sync() {
                 slot.ready(transaction);
                 let is_aborted = slot.record.response.as_ref().is_some_and(|known| known.aborted);
                 if ends && !is_aborted {
@@ -503,14 +523,13 @@ impl Exchanges {
 
     /// An `ErrorResponse`.
     fn failed(&mut self, message: &Message<'_>) {
-        let is_sync = |slot: &Slot| matches!(slot.kind, Kind::Sync { .. });
         if self.blind {
             return;
         }
         let place = self.slots.iter().position(|slot| !slot.done);
         // What is committed by a `Sync` may fail.
         let place = match place {
-            Some(place) if self.slots.get(place).is_some_and(is_sync) => place.checked_sub(1),
+            Some(place) if self.slots.get(place).is_some_and(Slot::is_sync) => place.checked_sub(1),
             place => place,
         };
         let is_fatal = !message.payload.starts_with(b"SERROR\0")
@@ -630,6 +649,7 @@ impl Exchanges {
     }
 
     fn requests_lost(&mut self) {
+        self.recovering = true;
         if let Some(slot) = self.copying() {
             slot.copy_has_holes();
             return;
@@ -765,7 +785,7 @@ impl Exchanges {
     }
 
     fn emit(&mut self, mut slot: Slot) {
-        if matches!(slot.kind, Kind::Sync { .. }) {
+        if slot.is_sync() {
             return;
         }
         slot.judge();

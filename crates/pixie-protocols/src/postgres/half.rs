@@ -121,6 +121,8 @@ impl Half {
                     return after;
                 }
                 // A server of before 7.0 does not know the question, and says so by an error.
+                let left = self.take_left();
+                self.skip(left, exchanges);
                 self.state = State::Header;
                 return bytes;
             }
@@ -362,20 +364,17 @@ impl Half {
                 self.skip(passed as u64, exchanges);
                 &[]
             }
-            Searched::Found { passed, head, since, at } => {
+            Searched::Found { passed, head, at } => {
                 self.skip(passed as u64, exchanges);
-                self.found(since, &head, exchanges);
+                self.report(exchanges);
+                self.cause = Cause::Unobserved;
+                self.state = State::Header;
+                for (time, part) in head {
+                    self.feed(time, &part, exchanges);
+                }
                 bytes.get(at..).unwrap_or_default()
             }
         }
-    }
-
-    /// Goes on with a message that a search has found.
-    fn found(&mut self, since: MonotonicTime, head: &[u8], exchanges: &mut Exchanges) {
-        self.report(exchanges);
-        self.cause = Cause::Unobserved;
-        self.state = State::Header;
-        self.feed(since, head, exchanges);
     }
 
     /// Keeps what cannot be read yet.
@@ -464,17 +463,22 @@ impl Half {
 
     /// No more bytes will come.
     pub(super) fn finish(&mut self, exchanges: &mut Exchanges) {
-        let left = match &mut self.state {
-            State::Search(search) => search.end() as u64,
-            State::Payload { .. } => self.seen,
-            State::Waiting => self.buffer.len() as u64,
-            _ => self.head_length as u64,
-        };
+        let left = self.take_left();
         self.skip(left, exchanges);
         self.report(exchanges);
-        self.head_length = 0;
-        self.buffer = Vec::new();
         self.state = State::Deaf;
+    }
+
+    /// Gives up what is under way, and returns how many bytes of it were fed.
+    fn take_left(&mut self) -> u64 {
+        let head = std::mem::take(&mut self.head_length) as u64;
+        let held = std::mem::take(&mut self.buffer).len() as u64;
+        match &mut self.state {
+            State::Search(search) => search.end() as u64,
+            State::Payload { .. } => self.seen,
+            State::Waiting => held,
+            _ => head,
+        }
     }
 
     fn skip(&mut self, bytes: u64, exchanges: &mut Exchanges) {

@@ -10,9 +10,10 @@ use super::proof::{MAX_PROOF, Proof, proof};
 use pixie_core::time::MonotonicTime;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 /// What is kept is cleared of what was passed over when it is longer than this.
-const MAX_KEPT: usize = 4 * MAX_PROOF;
+const MAX_KEPT: usize = 2 * MAX_PROOF;
 
 /// A search that goes on as bytes come in.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub(super) struct Search {
     next: usize,
     /// Places that a message may begin at, by where it can be told.
     undecided: BinaryHeap<Reverse<Undecided>>,
-    /// When the first byte of `buffer` was transferred, or one before it.
-    since: MonotonicTime,
+    /// When the bytes of `buffer` were transferred: from each of these places on.
+    times: Vec<(usize, MonotonicTime)>,
 }
 
 /// A place of which it can be told at `end` whether a message begins there.
@@ -43,10 +44,8 @@ pub(super) enum Searched {
     /// A message begins.
     Found {
         passed: usize,
-        /// What was kept of it,
-        head: Vec<u8>,
-        /// when that was transferred,
-        since: MonotonicTime,
+        /// What was kept of it, and when that was transferred,
+        head: Vec<(MonotonicTime, Vec<u8>)>,
         /// and where in the bytes it goes on.
         at: usize,
     },
@@ -54,13 +53,7 @@ pub(super) enum Searched {
 
 impl Search {
     pub(super) fn new(side: Side) -> Self {
-        Self {
-            side,
-            buffer: Vec::new(),
-            next: 0,
-            undecided: BinaryHeap::new(),
-            since: MonotonicTime::default(),
-        }
+        Self { side, buffer: Vec::new(), next: 0, undecided: BinaryHeap::new(), times: Vec::new() }
     }
 
     /// Searches on. Ends with what it finds.
@@ -68,29 +61,40 @@ impl Search {
         let kept = self.buffer.len();
         if kept == 0 {
             if let Some(at) = self.find(bytes) {
-                return Searched::Found { passed: at, head: Vec::new(), since: time, at };
+                return Searched::Found { passed: at, head: Vec::new(), at };
             }
             let from = self.forget();
             self.buffer.extend_from_slice(bytes.get(from..).unwrap_or_default());
-            self.since = time;
+            self.times = vec![(0, time)];
             return Searched::Nothing { passed: from };
+        }
+        if self.times.last().is_none_or(|&(_, last)| last != time) {
+            self.times.push((kept, time));
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.extend_from_slice(bytes);
         if let Some(at) = self.find(&buffer) {
-            let (since, rest) = if at < kept { (self.since, 0) } else { (time, at - kept) };
-            let head = buffer.get(at..kept).unwrap_or_default().to_vec();
-            return Searched::Found { passed: at, head, since, at: rest };
+            let head = self.timed(&buffer, at..kept);
+            return Searched::Found { passed: at, head, at: at.saturating_sub(kept) };
         }
         let mut passed = 0;
         if self.undecided.is_empty() || buffer.len() > MAX_KEPT {
             passed = self.forget();
             buffer.drain(..passed);
             buffer.shrink_to(MAX_KEPT);
-            self.since = if passed >= kept { time } else { self.since };
         }
         self.buffer = buffer;
         Searched::Nothing { passed }
+    }
+
+    /// These bytes by the times at which they were transferred.
+    fn timed(&self, buffer: &[u8], range: Range<usize>) -> Vec<(MonotonicTime, Vec<u8>)> {
+        let ends = self.times.iter().skip(1).map(|&(from, _)| from).chain([range.end]);
+        let parts = self.times.iter().zip(ends).map(|(&(from, time), end)| {
+            let part = from.max(range.start)..end.min(range.end);
+            (time, buffer.get(part).unwrap_or_default().to_vec())
+        });
+        parts.filter(|(_, part)| !part.is_empty()).collect()
     }
 
     /// The place where a message is proven first.
@@ -127,6 +131,9 @@ impl Search {
             Reverse(Undecided { end: end - from, place: place - from })
         });
         self.undecided = moved.collect::<Vec<_>>().into();
+        let last_before = self.times.iter().rposition(|&(place, _)| place <= from).unwrap_or(0);
+        self.times.drain(..last_before);
+        self.times.iter_mut().for_each(|(place, _)| *place = place.saturating_sub(from));
         from
     }
 
@@ -139,6 +146,8 @@ impl Search {
 
     /// Bytes of memory that are held.
     pub(super) fn memory(&self) -> usize {
-        self.buffer.capacity() + self.undecided.capacity() * size_of::<Undecided>()
+        self.buffer.capacity()
+            + self.undecided.capacity() * size_of::<Undecided>()
+            + self.times.capacity() * size_of::<(usize, MonotonicTime)>()
     }
 }

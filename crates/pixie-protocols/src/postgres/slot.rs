@@ -169,7 +169,8 @@ impl Slot {
 
     /// A message of the server that goes on with, or ends, the answer to this exchange.
     pub(super) fn answer(&mut self, message: &Message<'_>) {
-        let Message { kind, payload, wire, started, ended, .. } = *message;
+        let Message { kind, payload, length, wire, started, ended } = *message;
+        let is_cut = payload.len() < length as usize;
         let is_extended = self.kind == Kind::Extended;
         let held = match kind {
             b'T' | b'C' | b'N' | b'E' | b'S' => payload.len().min(4 << 10),
@@ -181,7 +182,7 @@ impl Slot {
             b'T' if response.columns.count() == 0 => {
                 response.columns = decode::columns(payload).unwrap_or_default();
             }
-            b'C' => command_complete(response, payload),
+            b'C' => command_complete(response, payload, is_cut),
             b'I' => response.statements = response.statements.saturating_add(1),
             b's' => {
                 response.suspended = true;
@@ -290,6 +291,10 @@ impl Slot {
         }
     }
 
+    pub(super) fn is_sync(&self) -> bool {
+        matches!(self.kind, Kind::Sync { .. })
+    }
+
     /// A `Sync` of which it is not known whether it was sent.
     pub(super) fn is_assumed(&self) -> bool {
         self.kind == Kind::Sync { assumed: true }
@@ -324,12 +329,15 @@ fn answered(step: Step) -> Step {
     if step == Step::None { Step::None } else { Step::Done }
 }
 
-fn command_complete(response: &mut PostgresResponse, payload: &[u8]) {
+fn command_complete(response: &mut PostgresResponse, payload: &[u8], is_cut: bool) {
+    response.statements = response.statements.saturating_add(1);
+    if is_cut {
+        return;
+    }
     let tag = payload.strip_suffix(&[0]).unwrap_or(payload);
     if let Some(rows) = decode::rows(tag) {
         response.rows = Some(response.rows.unwrap_or_default().saturating_add(rows));
     }
-    response.statements = response.statements.saturating_add(1);
     if response.command_tags.len() < MAX_TAGS {
         response.command_tags.push(decode::text(tag));
     }
