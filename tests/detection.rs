@@ -25,7 +25,11 @@ struct Expected {
 }
 
 /// Folders that are not named as their protocol is, and those where more than one is spoken.
-const EXCEPTIONS: &[(&str, Expected)] = &[("replay", Expected { first: "http1", later: &[] })];
+const EXCEPTIONS: &[(&str, Expected)] = &[
+    ("replay", Expected { first: "http1", later: &[] }),
+    ("websocket", Expected { first: "http1", later: &[] }),
+    ("proxy_protocol", Expected { first: "proxy_protocol", later: &["http1"] }),
+];
 
 /// Recordings of no protocol that is parsed.
 const UNKNOWN: &[&str] = &["replay/fragments.pcapng"];

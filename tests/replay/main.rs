@@ -4,6 +4,9 @@
 
 mod captures;
 mod command;
+mod websocket;
+mod redis;
+mod proxy_protocol;
 mod recording;
 
 use captures::{Numbers, Packet, ethernet, pcap, read};

@@ -532,9 +532,9 @@ fn a_line_that_never_ends_is_given_up() {
 fn commands_and_answers_are_recognised() {
     let commands: &[&str] = &[
         "*1\r\n$4\r\nPING\r\n",
-        "*2\r\n$3\r\nget\r\n",
-        "*2\r\n$8\r\nFT._LIST\r\n",
-        "*2\r\n$9\r\nSUBSCRIBE\r\n",
+        "*2\r\n$3\r\nget\r\n$",
+        "*2\r\n$8\r\nFT._LIST\r\n$",
+        "*2\r\n$9\r\nSUBSCRIBE\r\n$",
         "*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n$1\r\nb\r\n",
         "LPUSH key value\r\n",
         "dbsize\r\n",
@@ -580,6 +580,8 @@ fn other_protocols_are_not_taken_for_redis() {
         "* OK IMAP4rev1 ready\r\n",
         "*1 a\r\n",
         "*2\r\n$5\r\nthree\r\n$5\r\nwords\r\n",
+        "*2\r\n$4\r\nsave\r\n$0\r\n\r\n",
+        "*2\r\n$5\r\nsmove\r\n*2\r\n",
         "$GPGGA,123519,4807.038,N\r\n",
         "EHLO a.test\r\n",
         "QUIT\r\n",

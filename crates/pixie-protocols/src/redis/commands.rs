@@ -179,6 +179,26 @@ pub(super) fn is_known(name: &[u8]) -> bool {
     known(name).is_some() || MODULES.iter().any(of_module)
 }
 
+/// Whether a command of this name can have so many strings, itself included. An answer may begin
+/// with the same word, `save` as the name of a setting, say.
+pub(super) fn can_have(name: &[u8], strings: u64) -> bool {
+    let Some(name) = known(name) else { return true };
+    match name {
+        "SAVE" | "TIME" | "ROLE" | "EXEC" | "MULTI" | "DISCARD" | "UNWATCH" | "MONITOR"
+        | "DBSIZE" | "RANDOMKEY" | "LASTSAVE" | "SYNC" => strings == 1,
+        "GET" | "TTL" | "PTTL" | "TYPE" | "KEYS" | "ECHO" | "DUMP" | "INCR" | "DECR" | "SELECT"
+        | "STRLEN" | "PERSIST" | "LLEN" | "HLEN" | "SCARD" | "ZCARD" | "XLEN" | "HGETALL"
+        | "HKEYS" | "HVALS" | "SMEMBERS" | "GETDEL" => strings == 2,
+        "MOVE" | "RENAME" | "APPEND" | "GETSET" | "PUBLISH" | "HGET" | "INCRBY" | "DECRBY"
+        | "SETNX" => strings == 3,
+        "SET" | "SADD" | "SREM" | "LPUSH" | "RPUSH" => strings >= 3,
+        "HSET" | "ZADD" | "SETEX" | "LRANGE" | "ZRANGE" | "RESTORE" => strings >= 4,
+        "DEL" | "EXISTS" | "TOUCH" | "MGET" | "UNLINK" | "SORT" | "SCAN" | "OBJECT" | "DEBUG"
+        | "CLUSTER" | "CLIENT" | "CONFIG" | "SCRIPT" | "MEMORY" | "MODULE" => strings >= 2,
+        _ => true,
+    }
+}
+
 /// Whether this is the start of a name in `UNMISTAKABLE`, or one.
 pub(super) fn unmistakable(name: &[u8], is_whole: bool) -> bool {
     UNMISTAKABLE.iter().any(|command| match is_whole {

@@ -33,18 +33,33 @@ fn named(start: Command<'_>, verdict: impl Fn(&[u8]) -> Verdict) -> Verdict {
 /// A command is an array of strings; so may an answer be.
 fn array(bytes: &[u8]) -> Verdict {
     match frame::command(bytes) {
-        Command::Named(name, end) if commands::is_known(name) => {
+        Command::Named(name, end) if is_command(name, bytes) => {
             let rest = bytes.get(end..).unwrap_or_default();
             // A confirmation of a subscription has three elements, the last a number.
             match bytes.starts_with(b"*3\r\n") && is_subscription(name) {
                 true => subscription(rest),
-                false => Verdict::Yes,
+                false if bytes.starts_with(b"*1\r\n") => Verdict::Yes,
+                false => match rest.first() {
+                    Some(b'$') => Verdict::Yes,
+                    // A command has strings only.
+                    Some(_) => Verdict::No,
+                    None => Verdict::NeedMore,
+                },
             }
         }
         Command::Named(b"message" | b"pmessage" | b"smessage", _) => Verdict::Reversed,
         Command::Named(..) | Command::No => Verdict::No,
         Command::Partial => Verdict::NeedMore,
     }
+}
+
+/// Whether the array can be a command of this name.
+fn is_command(name: &[u8], bytes: &[u8]) -> bool {
+    let strings = match counted_line(bytes.get(1..).unwrap_or_default(), 10) {
+        Counted::Is(strings, _) => strings,
+        _ => 0,
+    };
+    commands::is_known(name) && commands::can_have(name, strings)
 }
 
 fn is_subscription(name: &[u8]) -> bool {
