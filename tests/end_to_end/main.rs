@@ -35,6 +35,7 @@ mod backends;
 mod bodies;
 mod calls;
 mod datagrams;
+mod dns;
 mod exchanges;
 mod faults;
 mod filters;
@@ -56,6 +57,7 @@ const THEMES: &[&[runner::Test]] = &[
     backends::TESTS,
     calls::TESTS,
     datagrams::TESTS,
+    dns::TESTS,
     sharing::TESTS,
     transports::TESTS,
     exchanges::TESTS,
