@@ -26,9 +26,12 @@ struct Expected {
 
 /// Folders that are not named as their protocol is, and those where more than one is spoken.
 const EXCEPTIONS: &[(&str, Expected)] = &[
-    ("replay", Expected { first: "http1", later: &[] }),
-    ("websocket", Expected { first: "http1", later: &[] }),
-    ("proxy_protocol", Expected { first: "proxy_protocol", later: &["http1"] }),
+    ("replay/", Expected { first: "http1", later: &[] }),
+    ("grpc/", Expected { first: "http2", later: &[] }),
+    ("http2/upgrade", Expected { first: "http1", later: &["http2"] }),
+    ("websocket/", Expected { first: "http1", later: &["websocket"] }),
+    ("proxy_protocol/", Expected { first: "proxy_protocol", later: &["http1"] }),
+    ("postgres/", Expected { first: "postgres", later: &["tls"] }),
 ];
 
 /// Recordings of no protocol that is parsed.

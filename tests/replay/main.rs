@@ -4,6 +4,7 @@
 
 mod captures;
 mod command;
+mod http2;
 mod websocket;
 mod redis;
 mod proxy_protocol;
