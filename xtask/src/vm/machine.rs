@@ -156,7 +156,7 @@ fn tail(console: &Path) -> String {
     let text = fs::read(console).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    let last = lines.get(lines.len().saturating_sub(20)..).unwrap_or_default();
+    let last = lines.get(lines.len().saturating_sub(60)..).unwrap_or_default();
     format!("its console ends with:\n{}", last.join("\n"))
 }
 
