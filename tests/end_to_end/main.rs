@@ -50,6 +50,7 @@ mod redis;
 mod websocket;
 mod proxy_protocol;
 mod sharing;
+mod tls;
 mod transports;
 
 /// Every test, theme by theme, cheapest first. After the last there can be none.
@@ -58,6 +59,7 @@ const THEMES: &[&[runner::Test]] = &[
     calls::TESTS,
     datagrams::TESTS,
     dns::TESTS,
+    tls::TESTS,
     sharing::TESTS,
     transports::TESTS,
     exchanges::TESTS,
