@@ -48,6 +48,7 @@ mod memory;
 mod recording;
 mod redis;
 mod websocket;
+mod postgres;
 mod proxy_protocol;
 mod sharing;
 mod tls;
@@ -70,6 +71,7 @@ const THEMES: &[&[runner::Test]] = &[
     http2::TESTS,
     grpc::TESTS,
     redis::TESTS,
+    postgres::TESTS,
     websocket::TESTS,
     proxy_protocol::TESTS,
     load::TESTS,

@@ -16,6 +16,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("etcd-server", "a server of gRPC"),
     ("etcd-client", "a client of gRPC"),
     ("python3-pip", "fetches grpcio, a server and a client of gRPC"),
+    ("postgresql", "a server and its clients"),
+    ("python3-psycopg2", "a client"),
     ("curl", "a client"),
     ("wget", "a client"),
     ("wrk", "a client"),

@@ -1,4 +1,5 @@
 //! PostgreSQL on a connection.
+#![allow(clippy::unwrap_used, reason = "what tests make up is short")]
 
 use super::{Expected, Talk};
 use pixie_core::Record;
