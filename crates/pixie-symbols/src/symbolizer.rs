@@ -226,7 +226,12 @@ impl Symbolizer {
     /// # Errors
     /// When it is not there, or no ELF file.
     pub fn open(&mut self, path: &Path) -> Result<FileId, ElfError> {
-        Ok(self.add(ElfFile::open(path)?, path, PathBuf::from("/"), None))
+        Ok(self.insert(ElfFile::open(path)?, path))
+    }
+
+    /// Takes in a file that is open already, whose path is, or was, this.
+    pub fn insert(&mut self, file: ElfFile, path: &Path) -> FileId {
+        self.add(file, path, PathBuf::from("/"), None)
     }
 
     /// Reads the list of functions that a run-time compiler in the process keeps. Each call reads it
@@ -344,6 +349,7 @@ impl Symbolizer {
         root: PathBuf,
         key: Option<(Box<str>, u64)>,
     ) -> FileId {
+        self.clock += 1;
         // Files with the same build id have the same code; the length tells a debug file apart.
         let build = elf.build_id().cloned().map(|id| (id, elf.input.length()));
         let known = build.as_ref().and_then(|build| self.by_build_id.get(build)).copied();

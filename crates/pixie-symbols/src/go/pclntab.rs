@@ -334,3 +334,143 @@ pub(super) fn variable(bytes: &mut &[u8]) -> Option<u32> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Head, Table, Version};
+    use crate::layout::Layout;
+
+    const LAYOUT: Layout = Layout { big_endian: false, pointer: 8 };
+    const TEXT: u64 = 0x40_1000;
+
+    /// A table of two functions, `main.first` from `TEXT` to 0x20 and `main.second` to 0x40, written
+    /// as the linkers of these Go versions write it. The first has line 7 for 8 bytes, then line 9.
+    fn table(version: Version) -> Vec<u8> {
+        let names = b"main.first\0main.second\0";
+        let files = b"/src/main.go\0";
+        // An unused byte, then: file 0; line 7, line 9.
+        let values = [0, 2, 0x20, 0, 16, 8, 4, 0x18, 0];
+        let word = |number: u64| number.to_le_bytes().to_vec();
+        let half = |number: u32| number.to_le_bytes().to_vec();
+        let record = |address: u64, name: u32, file: u32, line: u32| {
+            let mut record = match version {
+                Version::Go12 | Version::Go116 => word(address),
+                _ => half((address - TEXT) as u32),
+            };
+            for field in [name, 0, 0, 0, file, line, 0] {
+                record.extend(half(field));
+            }
+            if version >= Version::Go116 {
+                record.extend(half(0)); // The unit.
+            }
+            if version >= Version::Go120 {
+                record.extend(half(5)); // The first line.
+            }
+            record.extend(half(0)); // What kind of function, and no data.
+            record
+        };
+        let magic: u32 = match version {
+            Version::Go12 => 0xffff_fffb,
+            Version::Go116 => 0xffff_fffa,
+            Version::Go118 => 0xffff_fff0,
+            Version::Go120 => 0xffff_fff1,
+        };
+        let mut bytes = half(magic);
+        bytes.extend([0, 0, 1, 8]);
+        bytes.extend(word(2));
+        if version == Version::Go12 {
+            let list = 16 + 5 * 8 + 8;
+            let [names_at, files_at] = [list + 16, list + 16 + names.len()];
+            let values_at = (files_at + files.len()) as u32;
+            let first = (values_at as usize + values.len()) as u64;
+            let at = names_at as u32;
+            let second = record(TEXT + 0x20, at + 11, values_at + 1, 0);
+            let first_record = record(TEXT, at, values_at + 1, values_at + 4);
+            let addresses =
+                [TEXT, first, TEXT + 0x20, first + first_record.len() as u64, TEXT + 0x40];
+            bytes.extend(addresses.into_iter().flat_map(word));
+            bytes.extend(half(list as u32));
+            bytes.resize(list, 0);
+            bytes.extend([1, files_at as u32, 0, 0].into_iter().flat_map(half));
+            for part in [names.as_slice(), files, &values, &first_record, &second] {
+                bytes.extend(part);
+            }
+            // File numbers begin at 1 in this list; its first element is its length.
+            bytes[values_at as usize + 1] = 4;
+            return bytes;
+        }
+        bytes.extend(word(1));
+        if version >= Version::Go118 {
+            bytes.extend(word(TEXT));
+        }
+        let names_at = bytes.len() + 5 * 8;
+        let units_at = names_at + names.len();
+        let files_at = units_at + 4;
+        let values_at = files_at + files.len();
+        let functions_at = values_at + values.len();
+        for part in [names_at, units_at, files_at, values_at, functions_at] {
+            bytes.extend(word(part as u64));
+        }
+        bytes.extend(names);
+        bytes.extend(half(0));
+        bytes.extend(files);
+        bytes.extend(values);
+        let entry_size = if version == Version::Go116 { 8 } else { 4 };
+        let first = record(TEXT, 0, 1, 4);
+        let second = record(TEXT + 0x20, 11, 1, 0);
+        let start = entry_size * 5;
+        let entries = [TEXT, start, TEXT + 0x20, start + first.len() as u64, TEXT + 0x40];
+        for (index, entry) in entries.into_iter().enumerate() {
+            match version {
+                Version::Go116 => bytes.extend(word(entry)),
+                _ if index % 2 == 0 => bytes.extend(half((entry - TEXT) as u32)),
+                _ => bytes.extend(half(entry as u32)),
+            }
+        }
+        bytes.extend(first);
+        bytes.extend(second);
+        bytes
+    }
+
+    const VERSIONS: [Version; 4] = [Version::Go12, Version::Go116, Version::Go118, Version::Go120];
+
+    #[test]
+    fn the_layouts_of_all_versions_are_read() {
+        for version in VERSIONS {
+            let bytes = table(version);
+            let head = Head::parse(&bytes, LAYOUT).unwrap();
+            assert_eq!((head.version, head.count), (version, 2));
+            assert_eq!(head.text, (version >= Version::Go118).then_some(TEXT));
+            let text = if version >= Version::Go118 { TEXT } else { 0 };
+            let table = Table::new(bytes, LAYOUT, text).unwrap();
+            let name =
+                |address| table.at(address).map(|entry| table.name(&entry).unwrap().to_vec());
+            assert_eq!(name(TEXT - 1), None);
+            assert_eq!(name(TEXT + 0x1f).as_deref(), Some(&b"main.first"[..]), "{version:?}");
+            assert_eq!(name(TEXT + 0x20).as_deref(), Some(&b"main.second"[..]));
+            assert_eq!(name(TEXT + 0x40), None);
+            let line = |address| table.at(address).and_then(|entry| table.line(&entry, address));
+            assert_eq!(line(TEXT + 7), Some((&b"/src/main.go"[..], 7)), "{version:?}");
+            assert_eq!(line(TEXT + 8), Some((&b"/src/main.go"[..], 9)), "{version:?}");
+            assert_eq!(line(TEXT + 0x20), None, "it has no lines");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_cut_short_or_counts_wrong_is_an_error_or_says_less() {
+        for version in VERSIONS {
+            let whole = table(version);
+            for length in 0..whole.len() {
+                let Ok(cut) = Table::new(whole[..length].to_vec(), LAYOUT, TEXT) else { continue };
+                for entry in (0..cut.count()).filter_map(|index| cut.entry(index)) {
+                    cut.line(&entry, entry.address);
+                    cut.function_data(&entry, 3);
+                    cut.pc_data(&entry, 2, entry.address);
+                }
+            }
+            let mut wrong = whole;
+            wrong[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
+            assert!(Table::new(wrong, LAYOUT, TEXT).is_err());
+        }
+    }
+}
