@@ -25,6 +25,8 @@ pub(super) const JUDGE: Judge = Judge {
     ],
     theirs,
     ours,
+    needs_all_bytes: false,
+    excused: &[],
     not_judged: "data but that of A, AAAA and CNAME; zone transfers beyond their first message",
 };
 

@@ -17,6 +17,8 @@ pub(super) const JUDGE: Judge = Judge {
     ],
     theirs,
     ours,
+    needs_all_bytes: true,
+    excused: &[],
     not_judged: "what messages say; those of which not all was captured",
 };
 

@@ -7,10 +7,11 @@ use serde_json::Value;
 
 pub(super) const JUDGE: Judge = Judge {
     protocol: "http1",
+    // What began as HTTP/1 and was answered in HTTP/2 is told of here by the response that says so.
     is_ours: |record| {
-        let version = |half| record.at(&[half, "version"]).as_str().unwrap_or_default();
-        record.is("http")
-            && ["request", "response"].iter().any(|half| version(half).starts_with("1."))
+        let halves = ["request", "response"].map(|half| record.at(&[half, "version"]).as_str());
+        let is_one = |version: &str| version.starts_with("1.");
+        record.is("http") && halves.into_iter().flatten().all(is_one)
     },
     decode_as: &[],
     filter: "http.request or http.response",
@@ -23,6 +24,8 @@ pub(super) const JUDGE: Judge = Judge {
     ],
     theirs,
     ours,
+    needs_all_bytes: false,
+    excused: &[],
     not_judged: "bodies; the latency of interim responses, and of bodies that the connection ends",
 };
 
@@ -55,7 +58,7 @@ fn ours(record: &Record, capture: &Capture) -> Vec<String> {
             name.eq_ignore_ascii_case("content-length").then(|| show(&header[1]))
         });
         // It is timed by its last packet, or by the first where not all was captured.
-        let time = if capture.whole { "latency_ns" } else { "ttfb_ns" };
+        let time = if capture.has_all(&record.ends()) { "latency_ns" } else { "ttfb_ns" };
         let time = record.at(&[time]).as_u64();
         let status = show(record.at(&["response", "status"]));
         lines.push(response(&port, &status, length.as_deref().unwrap_or("-"), time));

@@ -15,6 +15,8 @@ pub(super) const JUDGE: Judge = Judge {
     fields: &["http2.headers.method", "http2.headers.path", "http2.headers.status"],
     theirs,
     ours,
+    needs_all_bytes: true,
+    excused: &[],
     not_judged: "streams (records have none), bodies, times; what was compressed with reference to \
                  what was not captured",
 };
@@ -30,12 +32,15 @@ fn theirs(row: &Row<'_>) -> Vec<String> {
 fn ours(record: &Record, _: &Capture) -> Vec<String> {
     let ends = record.ends();
     let mut lines = Vec::new();
-    if !record.at(&["request"]).is_null() {
+    if record.at(&["request", "version"]) == "2" {
         let at = |name| show(record.at(&["request", name]));
         lines.push(match record.is("grpc") {
             true => format!("{ends} POST /{}/{}", at("service"), at("method")),
             false => format!("{ends} {} {}", at("method"), at("path")),
         });
+    }
+    if record.is("http") && record.at(&["response", "version"]) != "2" {
+        return lines;
     }
     let interim = list(record.at(&["response", "interim"])).iter();
     let status = std::iter::once(record.at(&["response", "status"]));

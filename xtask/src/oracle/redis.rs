@@ -9,9 +9,17 @@ pub(super) const JUDGE: Judge = Judge {
     is_ours: |record| record.is("redis"),
     decode_as: &[("tcp", "resp")],
     filter: "resp",
-    fields: &["resp.array.length", "resp.bulk_string.value", "resp.string", "resp.error"],
+    fields: &[
+        "resp.array.length",
+        "resp.bulk_string.length",
+        "resp.bulk_string.value",
+        "resp.string",
+        "resp.error",
+    ],
     theirs,
     ours,
+    needs_all_bytes: true,
+    excused: &[("inline.pcapng", "tshark knows no inline commands")],
     not_judged: "RESP3 and inline commands, which tshark does not know; values, beside simple strings \
                  and errors",
 };
@@ -19,14 +27,19 @@ pub(super) const JUDGE: Judge = Judge {
 fn theirs(row: &Row<'_>) -> Vec<String> {
     let ends = row.ends();
     if row.is_asking() {
-        let mut strings = row.every("resp.bulk_string.value").into_iter();
+        // Empty ones have no value.
+        let mut values = row.every("resp.bulk_string.value").into_iter();
+        let sizes = row.all("resp.bulk_string.length").into_iter();
+        let mut strings =
+            sizes.map(|size| if size == "0" { Some("") } else { values.next() }).map_while(|it| it);
         let lengths = row.all("resp.array.length").into_iter();
         return lengths
             .filter_map(|length| {
                 let arguments = length.parse::<usize>().ok()?.checked_sub(1)?;
                 let name = strings.next()?;
-                strings.by_ref().take(arguments).for_each(drop);
-                Some(command(&ends, &text(name), arguments as u64))
+                // A command of which the packet has only a part is told of again with the rest.
+                let is_whole = strings.by_ref().take(arguments).count() == arguments;
+                is_whole.then(|| command(&ends, &text(name), arguments as u64))
             })
             .collect();
     }

@@ -2,6 +2,7 @@
 
 use crate::command::{command, output};
 use anyhow::Result;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Between the values of a field that a packet has more than once.
@@ -86,7 +87,8 @@ pub(super) fn rows(
     output(tshark.args(["-Y", filter, "-r"]).arg(capture))
 }
 
-/// Whether all packets were captured in full.
-pub(super) fn is_whole(capture: &Path) -> Result<bool> {
-    Ok(rows(capture, &[], "frame.cap_len < frame.len", &[])?.is_empty())
+/// The ends of connections of which some packets were not captured in full.
+pub(super) fn cut_short(capture: &Path) -> Result<BTreeSet<String>> {
+    let rows = rows(capture, &[], "frame.cap_len < frame.len", &[])?;
+    Ok(rows.lines().map(|line| Row::new(line, &[], &[]).ends()).collect())
 }
