@@ -4,11 +4,14 @@
 
 mod captures;
 mod command;
+mod dns;
 mod http2;
 mod websocket;
 mod redis;
+mod postgres;
 mod proxy_protocol;
 mod recording;
+mod tls;
 
 use captures::{Numbers, Packet, ethernet, pcap, read};
 use pixie::protocols::stream::StreamLimits;
