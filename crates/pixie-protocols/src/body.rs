@@ -41,8 +41,8 @@ impl Collector {
     }
 
     /// The messages in it.
-    pub(crate) fn take_messages(&mut self) -> Option<Messages> {
-        self.messages.take().map(|messages| *messages)
+    pub(crate) fn take_messages(&mut self) -> Option<Box<Messages>> {
+        self.messages.take()
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {

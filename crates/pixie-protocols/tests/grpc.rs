@@ -1,9 +1,11 @@
 //! Calls of gRPC, over HTTP/2 and as gRPC-Web.
+#![allow(clippy::unwrap_used, clippy::panic)] // Tests assert by panicking.
 
 mod support;
 
 use pixie_core::Record;
 use pixie_core::record::{Grpc, GrpcStatus, HttpVersion};
+use pixie_protocols::http1::Http1;
 use pixie_protocols::http2::Http2;
 use std::time::Duration;
 use support::RESPONSES;
@@ -146,4 +148,57 @@ fn a_call_that_was_joined_midway_is_known_by_its_trailers() {
     assert_summary(&talk, &["- | 0+:0 internal"]);
     let response = grpc(&talk.records[0]).response.as_ref().unwrap();
     assert_eq!(response.http_status, 0);
+}
+
+/// A request of gRPC-Web over HTTP/1.1, and a response in this format.
+fn web(format: &str, request: &[u8], response: &[u8]) -> Talk {
+    let mut talk = Talk::of(&Http1);
+    let length = request.len();
+    let fields = format!("Content-Type: {format}\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!("POST /a.Greeter/Hello HTTP/1.1\r\n{fields}");
+    talk.client([head.as_bytes(), request].concat());
+    // The response comes in chunks, and its trailers are the last of its messages.
+    let fields = format!("Content-Type: {format}+proto\r\nTransfer-Encoding: chunked\r\n\r\n");
+    talk.server(format!("HTTP/1.1 200 OK\r\n{fields}"));
+    for part in response.chunks(7) {
+        talk.server([format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat());
+    }
+    talk.server("0\r\n\r\n");
+    talk
+}
+
+#[test]
+fn calls_from_browsers_have_their_trailers_in_the_body() {
+    let mut answer = [message(b"hi"), message(b"there")].concat();
+    let trailers = b"grpc-status: 9\r\ngrpc-message: not%20now\r\n";
+    answer.extend([&[0x80][..], &(trailers.len() as u32).to_be_bytes(), trailers].concat());
+    let talk = web("application/grpc-web", &message(b"hello"), &answer);
+    assert_summary(&talk, &["a.Greeter/Hello 1:5 | 2:7 failed_precondition"]);
+    let call = grpc(&talk.records[0]);
+    let (request, response) = (call.request.as_ref().unwrap(), call.response.as_ref().unwrap());
+    assert_eq!(request.version, HttpVersion::Http11);
+    assert_eq!(response.message, "not now");
+    assert_eq!(&response.messages.first[1].bytes[..], b"there");
+    assert!(call.is_error());
+}
+
+#[test]
+fn calls_from_browsers_may_be_in_base64() {
+    // A message "hi", and trailers "grpc-status:0", each padded for itself.
+    let answer = b"AAAAAAJoaQ==gAAAAA1ncnBjLXN0YXR1czow";
+    let talk = web("application/grpc-web-text", b"AAAAAAVoZWxsbw==", answer);
+    assert_summary(&talk, &["a.Greeter/Hello 1:5 | 1:2 ok"]);
+}
+
+#[test]
+fn calls_from_browsers_over_http2() {
+    let mut talk = begun();
+    let kind = ("content-type", "application/grpc-web");
+    let fields = [(":method", "POST"), (":path", "/a.B/C"), kind];
+    talk.client([headers(1, 0, &fields), frame(DATA, END_STREAM, 1, message(b"a"))].concat());
+    let trailers = [&[0x80, 0, 0, 0, 14][..], b"grpc-status: 0"].concat();
+    let body = [message(b"bc"), trailers].concat();
+    let head = headers(1, 0, &[(":status", "200"), kind]);
+    talk.server([head, frame(DATA, END_STREAM, 1, body)].concat());
+    assert_summary(&talk, &["a.B/C 1:1 | 1:2 ok"]);
 }

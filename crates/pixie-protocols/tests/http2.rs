@@ -1,4 +1,5 @@
 //! HTTP/2 as it is spoken: framing, pairing, what ends a stream.
+#![allow(clippy::unwrap_used, clippy::panic)] // Tests assert by panicking.
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Effort on HTTP/2 grows with the bytes, not with their square, however they trickle in.
+#![allow(clippy::unwrap_used, clippy::panic)] // Tests assert by panicking.
 
 mod support;
 

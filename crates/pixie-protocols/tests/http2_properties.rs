@@ -1,4 +1,5 @@
 //! What holds for HTTP/2 whatever is on the connection.
+#![allow(clippy::unwrap_used, clippy::panic)] // Tests assert by panicking.
 
 mod support;
 

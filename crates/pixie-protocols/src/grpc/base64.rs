@@ -59,7 +59,7 @@ mod tests {
         for character in text.as_bytes().chunks(1) {
             decoder.decode(character, &mut output)?;
         }
-        assert_eq!(decoder.is_at_boundary(), text.len() % 4 == 0);
+        assert_eq!(decoder.is_at_boundary(), text.len().is_multiple_of(4));
         Ok(output)
     }
 

@@ -11,7 +11,11 @@ use std::time::Duration;
 
 /// The call that an exchange is, with the messages of its request and of its response. What has no
 /// messages was not seen, or is no gRPC: an error page of a proxy, say.
-pub(crate) fn call(http: Http, request: Option<Messages>, response: Option<Messages>) -> Grpc {
+pub(crate) fn call(
+    http: Http,
+    request: Option<Box<Messages>>,
+    response: Option<Box<Messages>>,
+) -> Grpc {
     let Http { traffic, request: asked, response: answered, reset, .. } = http;
     let request = asked.map(|asked| self::request(asked, request));
     let response = answered.map(|answered| self::response(answered, response));
@@ -20,7 +24,7 @@ pub(crate) fn call(http: Http, request: Option<Messages>, response: Option<Messa
     call
 }
 
-fn request(http: HttpRequest, messages: Option<Messages>) -> GrpcRequest {
+fn request(http: HttpRequest, messages: Option<Box<Messages>>) -> GrpcRequest {
     let mut request = GrpcRequest::default();
     (request.service, request.method) = service_and_method(&http.path);
     request.version = http.version;
@@ -30,7 +34,7 @@ fn request(http: HttpRequest, messages: Option<Messages>) -> GrpcRequest {
     request
 }
 
-fn response(http: HttpResponse, messages: Option<Messages>) -> GrpcResponse {
+fn response(http: HttpResponse, messages: Option<Box<Messages>>) -> GrpcResponse {
     let mut response = GrpcResponse::default();
     let (messages, trailers) = finish(messages, http.body.complete, &http.headers);
     response.messages = messages;
@@ -47,7 +51,7 @@ fn response(http: HttpResponse, messages: Option<Messages>) -> GrpcResponse {
 }
 
 fn finish(
-    messages: Option<Messages>,
+    messages: Option<Box<Messages>>,
     complete: bool,
     headers: &Headers,
 ) -> (GrpcMessages, Option<Headers>) {

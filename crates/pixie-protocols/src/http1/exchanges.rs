@@ -12,6 +12,7 @@ use super::fields::{self, BodyLength};
 use super::frame::{Head, Kind};
 use super::methods;
 use crate::body::{self, Collector};
+use crate::grpc::{self, Messages};
 use crate::parser::{Context, Next, Output, Switch};
 use pixie_core::Text;
 use pixie_core::id::Direction;
@@ -74,6 +75,9 @@ struct Slot {
     memory: usize,
     /// The codings of the body under way have to be undone.
     coded: [bool; 2],
+    /// It is a call of gRPC-Web, with these messages.
+    is_call: bool,
+    messages: [Option<Box<Messages>>; 2],
     /// The response decides whether the protocol changes.
     may_switch: bool,
     /// How often requests had been lost before this one.
@@ -159,6 +163,7 @@ impl Exchanges {
         slot.request = Part::Open;
         slot.timing.request_start = Some(started);
         slot.coded[0] = head.framing.coded;
+        slot.is_call |= head.framing.call.is_some();
         slot.memory += size;
         self.memory += size;
         self.enforce_limits();
@@ -206,6 +211,7 @@ impl Exchanges {
         }
         slot.timing.response_start = Some(started);
         slot.coded[1] = head.framing.coded;
+        slot.is_call |= head.framing.call.is_some();
         slot.memory += size;
         self.memory += size;
 
@@ -303,6 +309,8 @@ impl Exchanges {
             response,
             memory,
             coded: [false; 2],
+            is_call: false,
+            messages: [None, None],
             may_switch: false,
             request_losses: self.request_losses,
         };
@@ -315,12 +323,13 @@ impl Exchanges {
     }
 
     /// A request has ended. True when what follows it must wait for the response.
-    pub(super) fn request_ended(&mut self, ended: Ended) -> bool {
+    pub(super) fn request_ended(&mut self, mut ended: Ended) -> bool {
         let Some(slot) = self.slots.iter_mut().rfind(|slot| slot.request == Part::Open) else {
             return false;
         };
         slot.request = Part::Ended;
         slot.http.traffic.request_bytes = ended.wire;
+        slot.messages[0] = ended.body.take_messages();
         let coded = slot.coded[0];
         if let Some(request) = &mut slot.http.request {
             let codings = if coded { body::codings(&request.headers) } else { Vec::new() };
@@ -328,7 +337,8 @@ impl Exchanges {
             if let Some(trailers) = ended.trailers {
                 request.trailers = trailers;
             }
-            let size = request.body.bytes.len();
+            let messages = slot.messages[0].as_ref().map_or(0, |messages| messages.memory());
+            let size = request.body.bytes.len() + messages;
             slot.memory += size;
             self.memory += size;
         }
@@ -338,13 +348,14 @@ impl Exchanges {
     }
 
     /// A response has ended.
-    pub(super) fn response_ended(&mut self, ended: Ended) {
+    pub(super) fn response_ended(&mut self, mut ended: Ended) {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.response == Part::Open) else {
             return;
         };
         slot.response = Part::Ended;
         slot.timing.response_end = ended.time;
         slot.http.traffic.response_bytes = ended.wire;
+        slot.messages[1] = ended.body.take_messages();
         let coded = slot.coded[1];
         if let Some(response) = &mut slot.http.response {
             let codings = if coded { body::codings(&response.headers) } else { Vec::new() };
@@ -352,7 +363,8 @@ impl Exchanges {
             if let Some(trailers) = ended.trailers {
                 response.trailers = trailers;
             }
-            let size = response.body.bytes.len();
+            let messages = slot.messages[1].as_ref().map_or(0, |messages| messages.memory());
+            let size = response.body.bytes.len() + messages;
             slot.memory += size;
             self.memory += size;
         }
@@ -433,7 +445,13 @@ impl Exchanges {
         }
         let role = Context::role(self.requests);
         slot.http.traffic.set_timing(Some(role), slot.timing);
-        self.outputs.push_back(Output::Record(pixie_core::Record::Http(slot.http)));
+        let record = if slot.is_call {
+            let [request, response] = slot.messages;
+            grpc::call(*slot.http, request, response).into()
+        } else {
+            pixie_core::Record::Http(slot.http)
+        };
+        self.outputs.push_back(Output::Record(record));
     }
 
     /// What waits for an answer is bounded, in number and in size: the oldest goes first.

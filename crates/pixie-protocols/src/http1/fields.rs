@@ -1,5 +1,6 @@
 //! The fields of a head that say how long the body is and how it is coded (RFC 9112, section 6).
 
+use crate::grpc::Format;
 use crate::parser::Next;
 use pixie_core::record::Headers;
 
@@ -13,6 +14,8 @@ pub(super) struct Framing {
     pub(super) coded: bool,
     /// There is an `Upgrade` field.
     pub(super) upgrade: bool,
+    /// The body is that of a call of gRPC-Web.
+    pub(super) call: Option<Format>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +51,7 @@ impl Framing {
     #[inline]
     pub(super) fn note(&mut self, name: &[u8], value: &[u8]) {
         // The length tells most fields apart, so that few are compared.
-        if matches!(name.len(), 7 | 14 | 16 | 17) {
+        if matches!(name.len(), 7 | 12 | 14 | 16 | 17) {
             self.note_likely(name, value);
         }
     }
@@ -56,6 +59,9 @@ impl Framing {
     fn note_likely(&mut self, name: &[u8], value: &[u8]) {
         match name.len() {
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+            12 if name.eq_ignore_ascii_case(b"content-type") => {
+                self.call = Format::of(value).filter(|&format| format != Format::Plain);
+            }
             14 if name.eq_ignore_ascii_case(b"content-length") => self.note_length(value),
             16 if name.eq_ignore_ascii_case(b"content-encoding") => self.coded = true,
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.note_transfer(value),

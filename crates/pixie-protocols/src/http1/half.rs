@@ -214,7 +214,10 @@ impl Half {
                 self.end(Some(time), true, None, exchanges);
             }
             AfterHead::Body(length) => {
-                self.body = Collector::new(self.limits.body);
+                self.body = match head.framing.call {
+                    Some(format) => Collector::of_call(format, self.limits.body),
+                    None => Collector::new(self.limits.body),
+                };
                 self.state = match length {
                     BodyLength::Known(remaining) => State::Length { remaining },
                     BodyLength::Chunked => {

@@ -29,7 +29,7 @@ impl Protocol for Http1 {
     }
 
     fn emits(&self) -> &[RecordKind] {
-        &[RecordKind::Http, RecordKind::WebSocket]
+        &[RecordKind::Http, RecordKind::Grpc, RecordKind::WebSocket]
     }
 
     /// A request line with a registered method, or a status line.

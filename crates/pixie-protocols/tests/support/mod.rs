@@ -1,5 +1,6 @@
 //! Connections to try parsers on. The fuzz targets use this too.
 #![allow(dead_code, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Tests assert by panicking.
 
 pub mod dns;
 pub mod effort;
