@@ -1,7 +1,7 @@
 use crate::binary::Names;
 use crate::elf::ElfError;
 use crate::perf_map::PerfMap;
-use crate::{BuildId, ElfFile, KernelSymbols, Process};
+use crate::{BuildId, ElfFile, KernelSymbols, Mapping, Process};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,10 +27,11 @@ use std::sync::Arc;
 /// ```
 pub struct Symbolizer {
     options: SymbolizerOptions,
-    /// By number; `None` where a file was given up.
     files: HashMap<FileId, OpenFile>,
     by_inode: HashMap<(Box<str>, u64), FileId>,
     by_build_id: HashMap<(BuildId, u64), FileId>,
+    /// Files that are no use, so that they are not opened again.
+    useless: HashMap<(Box<str>, u64), Unknown>,
     perf_maps: HashMap<u32, Arc<PerfMap>>,
     kernel: Option<KernelSymbols>,
     next: u32,
@@ -183,6 +184,7 @@ impl Symbolizer {
             files: HashMap::new(),
             by_inode: HashMap::new(),
             by_build_id: HashMap::new(),
+            useless: HashMap::new(),
             perf_maps: HashMap::new(),
             kernel: None,
             next: 0,
@@ -209,7 +211,7 @@ impl Symbolizer {
         let file = match known {
             Some(file) => file,
             None => {
-                let elf = process.open(mapping)?;
+                let elf = self.open_mapping(process, mapping, &key)?;
                 self.add(elf, &mapping.path, process.root(), Some(key))
             }
         };
@@ -339,6 +341,27 @@ impl Symbolizer {
             self.make_room(file);
         }
         frames
+    }
+
+    fn open_mapping(
+        &mut self,
+        process: &Process,
+        mapping: &Mapping,
+        key: &(Box<str>, u64),
+    ) -> Result<ElfFile, Unknown> {
+        /// How many useless files are remembered.
+        const MOST: usize = 4096;
+        if let Some(reason) = self.useless.get(key) {
+            return Err(*reason);
+        }
+        process.open(mapping).inspect_err(|reason| {
+            if matches!(reason, Unknown::Damaged | Unknown::TooLarge) {
+                if self.useless.len() >= MOST {
+                    self.useless.clear();
+                }
+                self.useless.insert(key.clone(), *reason);
+            }
+        })
     }
 
     /// Takes in a file, unless its like is known.

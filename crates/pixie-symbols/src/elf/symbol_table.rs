@@ -8,6 +8,9 @@ use object::{Endianness, elf};
 /// The largest tables, in bytes, that are read. The largest browsers have 200 MB of symbols.
 const MAX_TABLES: u64 = 512 << 20;
 
+/// The largest table of versions, in bytes, that is read.
+const MAX_VERSIONS: u64 = 16 << 20;
+
 pub(super) fn read(file: &ElfFile) -> Result<Symbols, ElfError> {
     let cache = ReadCache::new(file.input.reader());
     match file.layout.pointer {
@@ -59,7 +62,7 @@ where
     Ok(builder.finish())
 }
 
-/// The table of versions. One that is damaged costs the versions, not the symbols.
+/// The table of versions. One that is damaged, or too large, costs the versions and not the symbols.
 fn versions<'data, E, R>(
     sections: &SectionTable<'data, E, R>,
     endian: Endianness,
@@ -69,6 +72,11 @@ where
     E: FileHeader<Endian = Endianness>,
     R: ReadRef<'data>,
 {
+    let kinds = [elf::SHT_GNU_VERSYM, elf::SHT_GNU_VERDEF, elf::SHT_GNU_VERNEED];
+    let mut tables = sections.iter().filter(|table| kinds.contains(&table.sh_type(endian)));
+    if tables.any(|table| table.sh_size(endian).into() > MAX_VERSIONS) {
+        return None;
+    }
     sections.versions(endian, data).ok().flatten()
 }
 

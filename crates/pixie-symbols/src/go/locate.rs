@@ -56,16 +56,20 @@ pub(super) fn locate(
     Ok(Some((table, function_data)))
 }
 
+/// Whether Go may have built the file. A look at the names of its sections saves looking through all
+/// of what it did not build.
+pub(super) fn may_be_go(file: &ElfFile) -> bool {
+    let go = |name: &str| {
+        name.starts_with(".go.") || name == ".note.go.buildid" || name.ends_with(".gopclntab")
+    };
+    file.sections().is_empty() || file.sections().iter().any(|section| go(&section.name))
+}
+
 /// The table's address and how many bytes it has at most.
 fn place(file: &ElfFile) -> Option<(u64, u64)> {
     let named = |name| file.section(name).filter(|section| section.in_file && section.size > 0);
     if let Some(section) = named(".gopclntab").or_else(|| named(".data.rel.ro.gopclntab")) {
         return Some((section.address, section.size));
-    }
-    // Only what was made by Go has this; it saves looking through all of what was not.
-    let go = |name: &str| name.starts_with(".go.") || name == ".note.go.buildid";
-    if !file.sections().is_empty() && !file.sections().iter().any(|section| go(&section.name)) {
-        return None;
     }
     // One byte first: this is asked everywhere in the data.
     let telling = if file.layout.big_endian { 3 } else { 0 };

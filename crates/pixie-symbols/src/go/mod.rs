@@ -101,6 +101,9 @@ impl ElfFile {
     /// # Errors
     /// When it did and the tables cannot be used.
     pub fn go(&self) -> Result<Option<GoBinary>, GoError> {
+        if !locate::may_be_go(self) {
+            return Ok(None);
+        }
         let relocations = Relocations::read(self)?;
         let info = GoBuildInfo::read(self, &relocations);
         let located = locate::locate(self, &relocations, info.as_ref())?;
@@ -116,6 +119,9 @@ impl ElfFile {
     /// [`ElfFile::go`].
     #[must_use]
     pub fn go_build_info(&self) -> Option<GoBuildInfo> {
+        if !locate::may_be_go(self) {
+            return None;
+        }
         let relocations = Relocations::read(self).unwrap_or_default();
         GoBuildInfo::read(self, &relocations)
     }

@@ -116,10 +116,16 @@ impl Process {
     /// The functions that a run-time compiler in the process made, as it wrote them down.
     ///
     /// # Errors
-    /// When it wrote none, or they cannot be read.
+    /// When it wrote none, they cannot be read, or another user wrote them.
     pub fn perf_map(&self) -> io::Result<PerfMap> {
         let name = format!("tmp/perf-{}.map", self.own_pid()?);
         let input = Input::open(&self.root().join(name))?;
+        // Everybody may write there: it must be of the process's user, or of root.
+        let owner = input.as_file().map(|file| file.metadata().map(|metadata| metadata.uid()));
+        let user = fs::metadata(self.folder(""))?.uid();
+        if !matches!(owner, Some(Ok(owner)) if owner == 0 || owner == user) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's"));
+        }
         PerfMap::parse(BufReader::new(io::Read::take(input.reader(), MAX_PERF_MAP)))
     }
 
