@@ -4,7 +4,8 @@
 
 use pixie_core::id::{ConnectionId, Pid, Role, Transport};
 use pixie_core::record::{
-    Address, Body, Cause, CgroupId, Connection, Custom, Frame, Http, HttpRequest, HttpResponse,
+    Address, Body, Cause, CgroupId, Connection, Custom, Frame, Grpc, GrpcMessage, GrpcRequest,
+    GrpcResponse, GrpcStatus, HeadersBuilder, Http, Http2Error, HttpRequest, HttpResponse,
     HttpVersion, Lost, Process, Stack, Stage, Timing, Traffic, Value,
 };
 use pixie_core::time::{MonotonicTime, WallTime};
@@ -110,6 +111,53 @@ fn what_is_not_known_is_null() {
     for name in ["latency_ns", "ttfb_ns", "role", "local", "remote", "request", "response"] {
         assert_eq!(json.get(name), Some(&Json::Null), "{name}");
     }
+}
+
+#[test]
+fn what_could_not_be_known_of_http2_is_null() {
+    let mut builder = HeadersBuilder::new(b"x-avalue"[..].into());
+    builder.push_known(Some(0..3), None);
+    builder.push_known(None, Some(3..8));
+    builder.set_incomplete();
+    let mut request = HttpRequest::new("GET".into(), Text::default(), HttpVersion::Http2);
+    request.headers = builder.build();
+    let response = HttpResponse::new(0, Text::default(), HttpVersion::Http2);
+    let mut http = Http::new(Traffic::default(), Some(request), Some(response));
+    http.reset = Some(Http2Error(8));
+    let (json, _) = json(http);
+    let request = &json["request"];
+    assert_eq!((&request["method"], &request["path"]), (&json!("GET"), &Json::Null));
+    assert_eq!(request["headers"], json!([["x-a", null], [null, "value"]]));
+    assert_eq!(request["headers_complete"], false);
+    assert_eq!((&request["version"], request.get("pushed")), (&json!("2"), None));
+    let response = &json["response"];
+    assert_eq!((&response["status"], response.get("headers_complete")), (&Json::Null, None));
+    assert_eq!(json["reset"], "cancel");
+}
+
+#[test]
+fn a_call_has_its_messages_and_its_status() {
+    let mut message = GrpcMessage::default();
+    (message.size, message.captured, message.bytes) = (3, 1, b"a"[..].into());
+    let mut request = GrpcRequest::default();
+    (request.service, request.method) = ("a.Greeter".into(), "Hello".into());
+    request.timeout = Some(std::time::Duration::from_millis(2));
+    request.messages.count = 1;
+    request.messages.bytes = 3;
+    request.messages.first.push(message);
+    let mut response = GrpcResponse::default();
+    (response.http_status, response.status) = (200, Some(GrpcStatus(5)));
+    let (json, line) = json(Grpc::new(Traffic::default(), Some(request), Some(response)));
+    assert!(line.starts_with(r#"{"kind":"grpc","#), "{line}");
+    let request = &json["request"];
+    assert_eq!((&request["service"], &request["method"]), (&json!("a.Greeter"), &json!("Hello")));
+    assert_eq!((&request["timeout_ns"], &request["messages"]), (&json!(2_000_000), &json!(1)));
+    let first =
+        json!([{"size": 3, "captured": 1, "compressed": false, "decoding": "none", "body": "a"}]);
+    assert_eq!(request["first_messages"], first);
+    let response = &json["response"];
+    assert_eq!((&response["status"], &response["grpc_status"]), (&json!(200), &json!(5)));
+    assert_eq!((&response["grpc_message"], json.get("reset")), (&json!(""), None));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::Messages;
 use bytes::Bytes;
 use pixie_core::Text;
 use pixie_core::record::{
-    Grpc, GrpcMessages, GrpcRequest, GrpcResponse, GrpcStatus, Headers, Http, HttpRequest,
+    Body, Grpc, GrpcMessages, GrpcRequest, GrpcResponse, GrpcStatus, Headers, Http, HttpRequest,
     HttpResponse,
 };
 use std::time::Duration;
@@ -29,14 +29,14 @@ fn request(http: HttpRequest, messages: Option<Box<Messages>>) -> GrpcRequest {
     (request.service, request.method) = service_and_method(&http.path);
     request.version = http.version;
     request.timeout = http.headers.get("grpc-timeout").and_then(timeout);
-    (request.messages, _) = finish(messages, http.body.complete, &http.headers);
+    (request.messages, _) = finish(messages, &http.body, &http.headers);
     request.headers = http.headers;
     request
 }
 
 fn response(http: HttpResponse, messages: Option<Box<Messages>>) -> GrpcResponse {
     let mut response = GrpcResponse::default();
-    let (messages, trailers) = finish(messages, http.body.complete, &http.headers);
+    let (messages, trailers) = finish(messages, &http.body, &http.headers);
     response.messages = messages;
     response.http_status = http.status;
     response.trailers = trailers.unwrap_or(http.trailers);
@@ -52,11 +52,16 @@ fn response(http: HttpResponse, messages: Option<Box<Messages>>) -> GrpcResponse
 
 fn finish(
     messages: Option<Box<Messages>>,
-    complete: bool,
+    body: &Body,
     headers: &Headers,
 ) -> (GrpcMessages, Option<Headers>) {
     let encoding = headers.get("grpc-encoding").unwrap_or_default();
-    messages.map(|messages| messages.finish(complete, encoding)).unwrap_or_default()
+    let Some(messages) = messages else {
+        let mut none = GrpcMessages::default();
+        none.complete = body.complete && body.size == 0;
+        return (none, None);
+    };
+    messages.finish(body.complete, encoding)
 }
 
 /// `/package.Service/Method`

@@ -75,7 +75,8 @@ impl Parser for Session {
     }
 
     fn gap(&mut self, direction: Direction, time: MonotonicTime, length: u64) {
-        if let Some(established) = self.established(direction, &[]) {
+        // Before anything was seen, and which way requests go, there is nothing to lose.
+        if let Some(established) = &mut self.established {
             let (half, streams) = established.half(direction);
             half.gap(time, length, streams);
             established.settle(time);
