@@ -1,7 +1,7 @@
 use super::Traffic;
 use crate::Text;
 use crate::sinks::{REDACTED, Redaction};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::fmt;
 
 /// A Redis command and the answer to it, or a message that the server pushed.
@@ -363,13 +363,17 @@ impl fmt::Debug for RedisArguments {
     }
 }
 
-/// Builds [`RedisArguments`], over and over in the same memory.
+/// Builds [`RedisArguments`], of several commands in the same piece of memory: small ones are worth
+/// no piece each.
 #[derive(Debug, Default)]
 pub struct RedisArgumentsBuilder {
-    packed: Vec<u8>,
+    packed: BytesMut,
     /// Where the last argument begins in `packed`.
     last: usize,
 }
+
+/// The least size of a piece of memory, in bytes. A record that is kept holds its piece.
+const PIECE: usize = 1 << 10;
 
 /// Bytes in front of each argument in [`RedisArguments`].
 const PREFIX: usize = size_of::<u32>() + size_of::<u64>();
@@ -380,7 +384,7 @@ impl RedisArgumentsBuilder {
     pub fn push(&mut self, kept: &[u8], size: u64) {
         let length = u32::try_from(kept.len()).unwrap_or(u32::MAX);
         self.last = self.packed.len();
-        self.packed.reserve(PREFIX + kept.len());
+        self.make_room(PREFIX + kept.len());
         self.packed.extend_from_slice(&length.to_le_bytes());
         self.packed.extend_from_slice(&size.to_le_bytes());
         self.packed.extend_from_slice(kept.get(..length as usize).unwrap_or(kept));
@@ -388,6 +392,7 @@ impl RedisArgumentsBuilder {
 
     /// Adds bytes to the argument that was added last.
     pub fn extend_last(&mut self, kept: &[u8]) {
+        self.make_room(kept.len());
         self.packed.extend_from_slice(kept);
         let length = self.packed.len().saturating_sub(self.last + PREFIX);
         let length = u32::try_from(length).unwrap_or(u32::MAX);
@@ -399,9 +404,20 @@ impl RedisArgumentsBuilder {
     /// What was added, of `count` arguments with `size` bytes in all. The builder begins anew.
     #[inline]
     pub fn build(&mut self, count: u64, size: u64) -> RedisArguments {
-        let packed = Bytes::copy_from_slice(&self.packed);
-        self.clear();
+        let packed = self.packed.split().freeze();
+        self.last = 0;
         RedisArguments { packed, count, size }
+    }
+
+    /// Begins another piece of memory where there is no room for so many bytes.
+    #[inline]
+    fn make_room(&mut self, bytes: usize) {
+        let length = self.packed.len();
+        if self.packed.capacity() - length < bytes {
+            let mut piece = BytesMut::with_capacity(PIECE.max(2 * (length + bytes)));
+            piece.extend_from_slice(&self.packed);
+            self.packed = piece;
+        }
     }
 
     /// Forgets what was added.
@@ -539,6 +555,38 @@ mod tests {
         let pushed = RedisResponse { push: true, ..RedisResponse::default() };
         let line = Redis::new(Traffic::default(), None, Some(pushed)).to_string();
         assert!(line.contains(" pushed "), "{line}");
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn the_json_form_has_request_and_response() {
+        let mut exchange = exchange();
+        let pairs = vec![(RedisValue::Text("a".into()), RedisValue::Text(vec![0xff, 0].into()))];
+        let mut response = RedisResponse::new(RedisType::Map, RedisValue::Map(pairs));
+        response.count = Some(1);
+        exchange.response = Some(response);
+        let json = serde_json::to_value(crate::Record::from(exchange)).unwrap();
+        assert_eq!(json["kind"], "redis");
+        assert_eq!(json["request"]["command"], "SET");
+        assert_eq!(json["request"]["arguments"], serde_json::json!(["user:1", "secret"]));
+        assert_eq!(json["request"]["argument_count"], 3);
+        assert_eq!(json["response"]["type"], "map");
+        assert_eq!(json["response"]["value"], serde_json::json!([["a", {"base64": "/wA="}]]));
+        assert_eq!(
+            (&json["response"]["count"], &json["response"]["push"]),
+            (&1.into(), &false.into())
+        );
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn the_json_form_has_an_error_of_its_own() {
+        let value = RedisValue::Error(Text::from("ERR no"));
+        let response = RedisResponse::new(RedisType::Error, value);
+        let redis = Redis::new(Traffic::default(), None, Some(response));
+        let json = serde_json::to_value(crate::Record::from(redis)).unwrap();
+        assert_eq!(json["response"]["error"], "ERR no");
+        assert!(json["response"]["value"].is_null() && json["request"].is_null());
     }
 
     #[test]

@@ -229,6 +229,21 @@ mod tests {
         assert!(line.ends_with(" /chat close from server 1011 oops"), "{line}");
     }
 
+    #[cfg(feature = "serde")]
+    #[test]
+    fn the_json_form_puts_a_message_on_its_senders_side() {
+        let mut message = close(Some(1011));
+        message.close_reason = Text::from("oops");
+        message.path = Some(Text::from("/chat"));
+        let json = serde_json::to_value(crate::Record::from(message)).unwrap();
+        assert_eq!((&json["kind"], &json["path"]), (&"websocket".into(), &"/chat".into()));
+        assert!(json["request"].is_null());
+        assert_eq!(json["response"]["opcode"], "close");
+        assert_eq!(json["response"]["close_code"], 1011);
+        assert_eq!(json["response"]["close_reason"], "oops");
+        assert_eq!(json["response"]["body_size"], 0);
+    }
+
     #[test]
     fn redaction_removes_payload_and_query() {
         let mut message = WebSocket::new(Traffic::default(), Role::Client, WebSocketOpcode::Text);

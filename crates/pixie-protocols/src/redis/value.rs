@@ -1,7 +1,7 @@
 //! Values, as they are put together from lines and strings.
 
 use super::frame::{self, Line};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use pixie_core::Text;
 use pixie_core::record::{RedisResponse, RedisType, RedisValue};
 
@@ -10,6 +10,12 @@ const MAX_KEPT: usize = 256;
 
 /// The most aggregates within each other. Servers and clients stop far earlier.
 const MAX_DEPTH: usize = 64;
+
+/// Strings of at most this many bytes share pieces of memory of [`PIECE`] bytes.
+const SMALL: usize = 128;
+
+/// The size of such a piece. A record that is kept holds its piece.
+const PIECE: usize = 1 << 10;
 
 /// The longest first word that is remembered: `punsubscribe`.
 const MAX_WORD: usize = 12;
@@ -23,6 +29,8 @@ pub(super) struct Values {
     string: Option<StringUnderWay>,
     /// The value that has ended.
     ended: Option<(RedisType, RedisValue, Option<u64>)>,
+    /// Where small strings are kept.
+    piece: BytesMut,
     said: Said,
     /// Bytes in strings so far, and how many may still be kept.
     size: u64,
@@ -106,6 +114,7 @@ impl Values {
             open: Vec::new(),
             string: None,
             ended: None,
+            piece: BytesMut::new(),
             said: Said::default(),
             size: 0,
             room: limit,
@@ -255,7 +264,15 @@ impl Values {
             b"OK" => Bytes::from_static(b"OK"),
             b"QUEUED" => Bytes::from_static(b"QUEUED"),
             b"PONG" => Bytes::from_static(b"PONG"),
-            kept => Bytes::copy_from_slice(kept),
+            b"" => Bytes::new(),
+            kept if kept.len() > SMALL => Bytes::copy_from_slice(kept),
+            kept => {
+                if self.piece.capacity() < kept.len() {
+                    self.piece = BytesMut::with_capacity(PIECE);
+                }
+                self.piece.extend_from_slice(kept);
+                self.piece.split().freeze()
+            }
         };
         self.leaf(kind, string_value(kind, bytes));
     }
