@@ -8,7 +8,8 @@ pub(super) const JUDGE: Judge = Judge {
     protocol: "dns",
     is_ours: |record| record.is("dns"),
     decode_as: &[("tcp", "dns"), ("udp", "dns")],
-    filter: "dns or mdns",
+    // Errors of ICMP repeat what could not be delivered.
+    filter: "(dns or mdns) and not icmp and not dns.flags.opcode == 5",
     fields: &[
         "dns.id",
         "dns.flags.response",
@@ -27,7 +28,7 @@ pub(super) const JUDGE: Judge = Judge {
     ours,
     needs_all_bytes: false,
     excused: &[],
-    not_judged: "data but that of A, AAAA and CNAME; zone transfers beyond their first message",
+    not_judged: "updates, whose counts have other names; data but that of A, AAAA and CNAME; zone transfers beyond their first message",
 };
 
 /// Names of the numbers in use (<https://www.iana.org/assignments/dns-parameters>).
@@ -100,6 +101,9 @@ fn theirs(row: &Row<'_>) -> Vec<String> {
 }
 
 fn ours(record: &Record, _: &Capture) -> Vec<String> {
+    if show(record.at(&["request", "opcode"])) == "UPDATE" {
+        return Vec::new();
+    }
     let client = record.client().to_string();
     let asked = ["request", "response"].map(|half| list(record.at(&[half, "questions"])));
     let question = asked.into_iter().flatten().next();
