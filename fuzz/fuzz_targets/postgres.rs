@@ -1,0 +1,10 @@
+//! PostgreSQL: what holds of any parser, on arbitrary bytes and gaps.
+#![no_main]
+
+#[path = "../../crates/pixie-protocols/tests/support/mod.rs"]
+mod support;
+
+use libfuzzer_sys::fuzz_target;
+use pixie_protocols::postgres::Postgres;
+
+fuzz_target!(|input: &[u8]| support::script::check(&Postgres, input));
