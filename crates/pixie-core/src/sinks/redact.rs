@@ -42,7 +42,7 @@ impl Redaction {
     }
 
     /// Also removes the query from request targets, and from the addresses in `referer`,
-    /// `location` and `content-location`.
+    /// `location` and `content-location`; and the names and data from DNS messages.
     #[must_use]
     pub fn queries(mut self) -> Self {
         self.queries = true;
