@@ -421,3 +421,14 @@ impl Symbolizer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Symbolizer;
+
+    #[test]
+    fn it_can_be_given_to_another_thread() {
+        fn sends<T: Send>(_: &T) {}
+        sends(&Symbolizer::new(super::SymbolizerOptions::default()));
+    }
+}

@@ -221,7 +221,7 @@ impl SymbolsBuilder {
     /// Adds a function whose name is at `offset` in the table that begins at `base`.
     pub(crate) fn add(&mut self, base: u32, offset: u32, definition: Definition) {
         let Some(name) = base.checked_add(offset) else { return };
-        if !name_at(&self.names, name).is_empty() {
+        if !matches!(self.names.get(name as usize), None | Some(0)) {
             self.functions.push((definition, name));
         }
     }
@@ -249,13 +249,15 @@ impl SymbolsBuilder {
         let base_name = |entry: &Entry| split_version(name_at(&names, entry.name)).0;
         let told = |entry: &Entry| (entry.default_version, entry.version != 0);
         // What is the same function under the same name twice comes to lie side by side.
+        // Names are looked at only where that decides: they are long.
         entries.sort_unstable_by(|a, b| {
             let key = |entry: &Entry| {
                 let name = base_name(entry);
                 let underscores = name.iter().take_while(|byte| **byte == b'_').count();
-                (entry.address, entry.binding, !entry.indirect, Reverse(underscores), Reverse(name))
+                (entry.binding, !entry.indirect, Reverse(underscores), Reverse(name))
             };
-            key(a).cmp(&key(b)).then_with(|| told(b).cmp(&told(a)))
+            let by_name = || key(a).cmp(&key(b)).then_with(|| told(b).cmp(&told(a)));
+            a.address.cmp(&b.address).then_with(by_name)
         });
         entries.dedup_by(|a, b| a.address == b.address && base_name(a) == base_name(b));
         let mut in_order: Vec<(Box<[u8]>, u16)> = versions.into_iter().collect();
