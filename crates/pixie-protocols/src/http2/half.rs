@@ -436,32 +436,43 @@ impl Half {
         let State::Search(search) = &mut self.state else { return bytes };
         match search.push(time, bytes, |frame| streams.judge(kind, frame)) {
             Outcome::Start { passed, kept, marks, rest } => {
-                self.pass_over(passed, time, streams);
+                self.pass_over(passed, streams);
                 self.report_skipped(streams);
-                self.resume(streams);
+                let next = Frame::read(if kept.is_empty() { rest } else { &kept });
+                self.resume(next, time, streams);
                 self.state = State::Frame;
                 self.feed_kept(&kept, &marks, streams);
                 rest
             }
             Outcome::Nothing { passed } => {
-                self.pass_over(passed, time, streams);
+                self.pass_over(passed, streams);
                 &[]
             }
         }
     }
 
     /// The next frame has been found: now it can be told what was lost.
-    fn resume(&mut self, streams: &mut Streams) {
+    fn resume(&mut self, next: Option<Frame>, time: MonotonicTime, streams: &mut Streams) {
+        // A stream that goes on with this frame has not ended.
+        if !next.is_some_and(|next| streams.is_under_way(self.kind, next.stream)) {
+            streams.passed(self.kind, self.passed, time);
+        }
         let explained = self.detour.and_then(|detour| {
             let content = detour.content(self.passed)?;
             Some((detour.stream, content))
         });
         if let Some((stream, content)) = explained {
             self.detour = None;
-            // What was there of it has been reported already.
-            let wire = self.passed.saturating_sub(self.lost);
-            streams.data_gap(self.kind, stream, content, wire);
-            streams.explained(self.kind);
+            if streams.is_alone(self.kind, stream) {
+                // What was there of it has been reported already.
+                let wire = self.passed.saturating_sub(self.lost);
+                streams.data_gap(self.kind, stream, content, wire);
+                streams.explained(self.kind);
+            } else {
+                // No header block was lost, but whose content it was is not known.
+                streams.lost(self.kind);
+                streams.resumed(self.kind, self.passed);
+            }
         } else {
             self.give_up_detour(streams);
             streams.resumed(self.kind, self.passed);
@@ -484,11 +495,10 @@ impl Half {
         }
     }
 
-    fn pass_over(&mut self, bytes: usize, time: MonotonicTime, streams: &mut Streams) {
+    fn pass_over(&mut self, bytes: usize, streams: &mut Streams) {
         self.skip(bytes as u64, self.cause, streams);
         self.passed += bytes as u64;
         self.lost += bytes as u64;
-        streams.passed(self.kind, self.passed, time);
     }
 
     /// Steps over bytes that are not there.
@@ -533,7 +543,7 @@ impl Half {
             }
             State::Search(search) => {
                 let dropped = search.gap(length);
-                self.pass_over(dropped, time, streams);
+                self.pass_over(dropped, streams);
                 self.passed += length;
                 streams.passed(self.kind, self.passed, time);
                 return;
@@ -543,7 +553,7 @@ impl Half {
         if length > inside {
             let started = std::mem::take(&mut self.buffer).len();
             self.lose_place(Cause::Unobserved, streams);
-            self.pass_over(started, time, streams);
+            self.pass_over(started, streams);
             self.passed += length - inside;
             streams.passed(self.kind, self.passed, time);
         }
@@ -594,7 +604,8 @@ impl Half {
             }
             State::Search(search) => {
                 let kept = search.kept();
-                self.pass_over(kept, time, streams);
+                self.pass_over(kept, streams);
+                streams.passed(self.kind, self.passed, time);
             }
             State::Start | State::Frame => {
                 let started = self.buffer.len() as u64;

@@ -458,6 +458,17 @@ impl Streams {
         }
     }
 
+    /// Whether this half of a stream goes on.
+    pub(super) fn is_under_way(&self, kind: Kind, id: u32) -> bool {
+        self.open.get(&id).is_some_and(|stream| !stream.message_of(kind).part.is_over())
+    }
+
+    /// Whether content can be of no other stream.
+    pub(super) fn is_alone(&self, kind: Kind, id: u32) -> bool {
+        let under_way = |stream: &Stream| stream.message_of(kind).part == Part::Open;
+        self.open.iter().all(|(&other, stream)| other == id || !under_way(stream))
+    }
+
     /// The next frame of this kind has been found, and no other frame was lost than those of one
     /// stream's content.
     pub(super) fn explained(&mut self, kind: Kind) {
