@@ -107,10 +107,9 @@ fn check(path: &Path) -> Result<(), Failed> {
         missed.len(),
         lines.len(),
     );
-    println!("missed: {:x?}", missed.get(..5.min(missed.len())));
-    assert!(wrong.is_empty(), "{} wrong: {:?}", wrong.len(), wrong.get(..5.min(wrong.len())));
-    assert!(missed.len() < 10, "{} missed: {:?}", missed.len(), &missed[..5]);
-    assert!(lines.len() * 50 <= chains, "{} other lines: {:#?}", lines.len(), &lines[..5]);
+    assert!(wrong.is_empty(), "{} wrong: {:?}", wrong.len(), wrong.first());
+    assert!(missed.len() < 10, "{} missed: {:?}", missed.len(), missed.first());
+    assert!(lines.len() * 50 <= chains, "{} other lines: {:#?}", lines.len(), lines.first());
     assert!(same + aliases > 3_000);
     Ok(())
 }
