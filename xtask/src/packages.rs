@@ -34,6 +34,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("openssl", "a server and a client of TLS"),
     ("gcc", "compiles the programs of our own that are traced"),
     ("g++", "compiles programs to find symbols in, and the fuzzer"),
+    ("golang-go", "builds Go programs to find functions in"),
+    ("libc6-dbg", "has lines and inlined functions to find"),
     ("clang", "compiles the eBPF programs"),
     ("llvm", "strips them"),
     ("libbpf-dev", "their headers"),
