@@ -339,6 +339,22 @@ fn a_hole_that_holds_nothing_but_content_breaks_nothing() {
 }
 
 #[test]
+fn content_in_a_hole_is_nobodys_where_several_streams_are_open() {
+    let mut talk = begun();
+    talk.client([get(1, "/1"), get(3, "/3")].concat());
+    let head = |stream| headers(stream, 0, &[(":status", "200"), ("content-length", "8200")]);
+    talk.server(frame(HEADERS, END_HEADERS, 1, block_indexed(&[(":status", "200"), ("x-a", "1")])));
+    talk.server(head(3)).server(frame(DATA, 0, 1, vec![b'x'; 8192]));
+    // A frame as large, of either.
+    talk.gap(RESPONSES, 8201);
+    talk.server([frame(DATA, END_STREAM, 1, "end"), frame(DATA, END_STREAM, 3, "")].concat());
+    assert_summary(&talk, &["GET /1 0 | 200 8195+", "GET /3 0 | 200 8200"]);
+    // No header block was in it, so that the fields are known as before.
+    talk.client(get(5, "/5")).server(frame(HEADERS, END_HEADERS | END_STREAM, 5, [0xbf, 0xbe]));
+    assert_eq!(pairs(&http(&talk.records[2]).response.as_ref().unwrap().headers), ["x-a: 1"]);
+}
+
+#[test]
 fn a_response_whose_end_was_lost_has_ended_when_all_of_it_must_have_passed() {
     let mut talk = begun();
     talk.client(get(1, "/1"));
