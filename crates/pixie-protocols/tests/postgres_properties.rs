@@ -89,7 +89,7 @@ impl std::fmt::Debug for Steps {
         for step in &self.0 {
             match step {
                 Step::Feed(way, bytes) => {
-                    writeln!(formatter, "{way:?} \"{}\"", bytes.escape_ascii())?
+                    writeln!(formatter, "{way:?} \"{}\"", bytes.escape_ascii())?;
                 }
                 gap => writeln!(formatter, "{gap:?}")?,
             }

@@ -138,4 +138,37 @@ mod tests {
         assert!(!line.contains('\n'));
         assert!(Postgres::default().to_string().ends_with("? | no response"));
     }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn json_has_the_names_that_sql_records_share() {
+        let mut exchange = exchange();
+        let request = exchange.request.as_mut().unwrap();
+        request.parameter_count = 2;
+        request.parameters.push(None);
+        let response = exchange.response.as_mut().unwrap();
+        response.rows = Some(3);
+        response.command_tags = vec!["INSERT 0 3".into()];
+        response.transaction = Some(PostgresTransaction::Failed);
+        let mut columns = PostgresColumnsBuilder::new(1, 1);
+        columns.push(0..1, 23, true);
+        response.columns = columns.build_in("a"[..].into());
+        let json = serde_json::to_value(Record::from(exchange)).unwrap();
+        assert_eq!(json["kind"], "postgres");
+        let (request, response) = (&json["request"], &json["response"]);
+        assert_eq!(request["command"], "execute");
+        assert_eq!(request["statement"], "INSERT INTO t\n VALUES ($1, 'secret')");
+        assert_eq!(request["statement_size"], 36);
+        let parameters = serde_json::json!([{"text": "secret", "size": 6}, null]);
+        assert_eq!(request["parameters"], parameters);
+        assert_eq!(
+            (&response["rows"], &response["command_tag"]),
+            (&3.into(), &"INSERT 0 3".into())
+        );
+        assert_eq!(response["error"]["sqlstate"], "22P02");
+        assert_eq!(response["transaction"], "failed");
+        let columns = serde_json::json!([{"name": "a", "type_oid": 23, "format": "binary"}]);
+        assert_eq!(response["columns"], columns);
+        assert_eq!(response["notification"]["channel"], "c");
+    }
 }

@@ -156,8 +156,7 @@ mod tests {
 
     #[test]
     fn the_oldest_are_forgotten() {
-        let mut limits = Limits::default();
-        limits.pending = 2;
+        let mut limits = Limits { pending: 2, ..Limits::default() };
         let mut statements = Statements::new(limits);
         let statement = |text: &str| PostgresStatement { text: text.into(), size: None };
         for name in ["a", "b", "a", "c"] {
