@@ -131,10 +131,8 @@ impl Half {
         } else {
             self.buffer.extend_from_slice(start);
             let kept = std::mem::take(&mut self.buffer);
-            self.state = State::Search(Box::new(match kept.is_empty() {
-                true => Search::trusting(),
-                false => Search::trusting_from(kept, self.started),
-            }));
+            self.state = State::Search(Box::new(Search::trusting()));
+            self.feed(self.started, &kept, streams);
         }
         rest
     }
@@ -159,8 +157,7 @@ impl Half {
             let kept = std::mem::take(&mut self.buffer);
             if self.begin(time, frame, streams) == 0 {
                 // It is none: among these bytes one may begin.
-                let search = Search::trusting_from(kept, self.started);
-                self.state = State::Search(Box::new(search));
+                self.feed(self.started, &kept, streams);
             } else {
                 self.recycle(kept);
             }

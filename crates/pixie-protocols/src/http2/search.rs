@@ -46,11 +46,6 @@ impl Search {
         Self { trusted: true, ..Self::default() }
     }
 
-    /// The same, with bytes that came before.
-    pub(super) fn trusting_from(kept: Vec<u8>, time: MonotonicTime) -> Self {
-        Self { trusted: true, needed: HEADER, marks: vec![(0, time)], kept, ..Self::default() }
-    }
-
     /// Takes bytes; `judge` says whether a header is one.
     pub(super) fn push<'a>(
         &mut self,
