@@ -108,7 +108,7 @@ pub(super) fn decode(message: &[u8], cut: bool, keep: usize) -> Option<Decoded> 
         serials: Vec::new(),
     };
     let mut decoder =
-        Decoder { bytes: message, at: Header::SIZE, keep, names: Names::default(), decoded };
+        Decoder { bytes: message, at: Header::SIZE, keep, names: Names::new(header), decoded };
     decoder.questions(header.counts[0]).ok()?;
     let complete = match decoder.sections(header) {
         Ok(()) => true,
@@ -225,12 +225,20 @@ impl Decoder<'_> {
 pub(super) struct Names {
     /// The first name, which most others point to, and the last, each with its place.
     known: [Option<(usize, Text)>; 2],
+    /// There are records, whose names may be those of others.
+    remembers: bool,
     scratch: Vec<u8>,
     /// Bytes of text that were made.
     expanded: usize,
 }
 
 impl Names {
+    fn new(header: Header) -> Self {
+        let [_, answers, authorities, _] = header.counts;
+        let remembers = answers > 0 || authorities > 0;
+        Self { remembers, scratch: Vec::with_capacity(64), ..Self::default() }
+    }
+
     /// The name at `at`, which moves behind it.
     pub(super) fn read(&mut self, message: &[u8], at: &mut usize) -> Result<Text, Fault> {
         let start = *at;
@@ -248,9 +256,11 @@ impl Names {
             b"." => Text::from_bytes(Bytes::from_static(b".")),
             scratch => Text::from_bytes(Bytes::copy_from_slice(scratch)),
         };
-        let [first, last] = &mut self.known;
-        let known = if first.is_none() { first } else { last };
-        *known = Some((place, name.clone()));
+        if self.remembers {
+            let [first, last] = &mut self.known;
+            let known = if first.is_none() { first } else { last };
+            *known = Some((place, name.clone()));
+        }
         Ok(name)
     }
 
