@@ -99,6 +99,15 @@ fn a_client_that_does_not_wait_for_the_answer_is_held_back() {
 }
 
 #[test]
+fn an_answer_about_encryption_that_is_lost_leaves_what_follows_to_detection() {
+    let mut talk = Talk::new();
+    talk.client(ssl_request()).gap(REQUESTS, 256).client([b"Q\0\0", &[b'x'; 29][..]].concat());
+    talk.client(b"Z\0\0\0\x05").gap(RESPONSES, 1);
+    assert_eq!(talk.switch.as_ref().unwrap().next, Next::Detect);
+    assert_eq!(talk.bytes_skipped(), 32 + 5);
+}
+
+#[test]
 fn a_request_to_cancel_is_not_answered_and_its_key_not_kept() {
     let mut talk = Talk::new();
     talk.client([&packet(0x04d2_162e, "")[..4], &[4, 210, 22, 46], b"\0\0\x12\x34KEYS"].concat());

@@ -401,7 +401,7 @@ impl Half {
 
     /// What was fed but belongs to what follows on a change of protocol.
     pub(super) fn take_unread(&mut self) -> Vec<u8> {
-        match std::mem::replace(&mut self.state, State::Deaf) {
+        match self.state {
             State::Waiting => std::mem::take(&mut self.buffer),
             _ => Vec::new(),
         }
