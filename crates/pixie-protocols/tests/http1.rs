@@ -495,3 +495,20 @@ fn compressed_bodies_are_decoded() {
     assert_eq!(&body.bytes[..], b"hello hello hello");
     assert_eq!((body.size, body.captured), (gzip.len() as u64, gzip.len() as u64));
 }
+
+#[test]
+fn a_loss_that_is_noticed_late_does_not_shift_the_answers() {
+    // What is held back in the hope that the missing bytes still come is seen after the next request.
+    let mut talk = Talk::new();
+    talk.client(get("/1")).client(get("/2")).gap(RESPONSES, 300).server(ok("two"));
+    talk.client(get("/3")).server(ok("three"));
+    assert_summary(&talk, &["GET /1 0 | -", "GET /2 0 | 200 3", "GET /3 0 | 200 5"]);
+}
+
+#[test]
+fn a_client_that_was_seen_to_pipeline_is_answered_in_order_after_a_loss_too() {
+    let mut talk = Talk::new();
+    talk.client([get("/1"), get("/2"), get("/3")].concat()).server(ok("one"));
+    talk.gap(RESPONSES, 2).server(ok("two")).server(ok("three"));
+    assert_summary(&talk, &["GET /1 0 | 200 3", "GET /2 0 | 200 3", "GET /3 0 | 200 5"]);
+}

@@ -47,7 +47,7 @@ pub(super) struct Exchanges {
     responses_lost: bool,
     /// How often requests may have been lost.
     request_losses: u64,
-    /// A request was seen before the one before it was answered.
+    /// A request was sent before the one before it was answered.
     pipelined: bool,
     /// Requests that were given up for want of room, and whose responses are still to come.
     abandoned: u64,
@@ -183,7 +183,6 @@ impl Exchanges {
             slot.request = Part::Missing;
             self.emit_complete();
         }
-        self.pipelined |= !self.responses_lost && self.first_unanswered().is_some();
         let response = self.awaited(Kind::Response);
         self.push_slot(self.slots.len(), Part::Open, response)
     }
@@ -262,6 +261,10 @@ impl Exchanges {
         if in_doubt && self.began_after(chosen, started) {
             return self.push_slot(first, Part::Missing, Part::Open);
         }
+        // That a request is seen before the one before it was answered says little: the answer may
+        // be late, or lost without that being known yet. That an answer comes first to the older of
+        // two that were asked before it says that they were pipelined.
+        self.pipelined |= !self.responses_lost && self.newest_unanswered(started) > Some(chosen);
         let passed_over = self.slots.range_mut(first..chosen);
         let passed_over = passed_over.map(|slot| slot.response = Part::Missing).count();
         self.joined = false;
