@@ -1,4 +1,5 @@
 //! DNS as it is spoken: messages, pairing, transfers.
+#![allow(clippy::unwrap_used, clippy::panic)] // Tests assert by panicking.
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What is taken for DNS, and what is not.
+#![allow(clippy::unwrap_used, clippy::panic)] // Tests assert by panicking.
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What holds for DNS whatever is on the connection.
+#![allow(clippy::unwrap_used, clippy::panic)] // Tests assert by panicking.
 
 mod support;
 

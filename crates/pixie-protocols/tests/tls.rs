@@ -1,4 +1,5 @@
 //! TLS handshakes, as far as they can be seen.
+#![allow(clippy::unwrap_used, clippy::panic)] // Tests assert by panicking.
 
 mod support;
 
@@ -356,7 +357,7 @@ fn effort_is_linear() {
         trickle(
             &record(HANDSHAKE, &client_hello(&[], &vec![0; size.min(16_000)]))
                 .repeat(1 + size / 16_000),
-        )
+        );
     });
     assert_linear(|size| {
         trickle(
