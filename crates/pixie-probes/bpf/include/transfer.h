@@ -7,8 +7,7 @@
 #define RESUME_BYTES 256  /* of each transfer, once a run's budget is spent; of ignored ones */
 #define PIECE_BYTES 16384 /* the most that one event carries */
 #define TAIL_BYTES 64     /* of the end of a transfer of which the middle is not captured */
-#define VECTOR_ELEMENTS 16
-#define WALKED_ELEMENTS 64 /* with those that are looked through for the end */
+#define VECTOR_ELEMENTS 64 /* programs that gather a message write each of its fields as one */
 #define BUFFER_PIECES 64
 
 /* A transfer that is being told of, in as many events as it takes. */
@@ -194,7 +193,7 @@ __noinline int tell_vector(__u32 slot, __u64 address, __u64 elements)
 
 	if (!transfer)
 		return 0;
-	for (int element = 0; element < WALKED_ELEMENTS; element++) {
+	for (int element = 0; element < VECTOR_ELEMENTS; element++) {
 		struct user_iovec piece;
 
 		if (element >= elements)
@@ -208,7 +207,7 @@ __noinline int tell_vector(__u32 slot, __u64 address, __u64 elements)
 			tell_last(transfer, slot, piece.base, ahead);
 			return 0;
 		}
-		if (ahead || element >= VECTOR_ELEMENTS || !transfer->budget)
+		if (ahead || !transfer->budget)
 			ahead += piece.length;
 		else if (piece.length)
 			tell_next(transfer, slot, piece.base, piece.length);
