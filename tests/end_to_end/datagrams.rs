@@ -183,8 +183,7 @@ fn by_the_port_of_the_peer(setup: &Setup) -> Outcome {
     let (port, other) = (free_port(), free_port());
     let mut programs = [program("named", other)?, program("named", port)?];
     let tracer = tracer(setup).port(port);
-    let (observed, facts) =
-        setup.observe(tracer, TRANSFERS, || programs.each_mut().map(|program| Facts::of(program)));
+    let (observed, facts) = setup.observe(tracer, TRANSFERS, || programs.each_mut().map(Facts::of));
     let [_, facts] = facts;
     check_all(&observed, &facts?, port);
     Ok(())

@@ -45,14 +45,14 @@ mod lifetimes;
 mod load;
 mod lockdown;
 mod memory;
-mod recording;
-mod redis;
-mod websocket;
 mod postgres;
 mod proxy_protocol;
+mod recording;
+mod redis;
 mod sharing;
 mod tls;
 mod transports;
+mod websocket;
 
 /// Every test, theme by theme, cheapest first. After the last there can be none.
 const THEMES: &[&[runner::Test]] = &[

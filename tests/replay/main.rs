@@ -6,12 +6,12 @@ mod captures;
 mod command;
 mod dns;
 mod http2;
-mod websocket;
-mod redis;
 mod postgres;
 mod proxy_protocol;
 mod recording;
+mod redis;
 mod tls;
+mod websocket;
 
 use captures::{Numbers, Packet, ethernet, pcap, read};
 use pixie::protocols::stream::StreamLimits;
