@@ -93,8 +93,8 @@ fn a_protocol_that_there_is_not_is_an_error() {
     assert_eq!(unknown(Replay::new().decode_as(70, "gopher")).0, "gopher");
 }
 
-#[test]
-fn an_upgrade_to_something_that_nobody_parses_is_left_alone() {
+/// A connection that becomes a WebSocket.
+fn chat() -> Wire {
     let mut wire = Wire::new();
     wire.open(1, 10);
     wire.exchange(1, "/first");
@@ -114,7 +114,23 @@ fn an_upgrade_to_something_that_nobody_parses_is_left_alone() {
         wire.send(1, Direction::Received, b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
         wire.send(1, Direction::Sent, b"\x81\x05Hello");
     }
+    wire
+}
+
+#[test]
+fn an_upgrade_is_followed() {
+    let mut wire = chat();
     let outcome = wire.play();
+    assert_eq!(outcome.paths(), ["/first", "/chat"]);
+    let is_message = |record: &&Record| matches!(record, Record::WebSocket(_));
+    assert_eq!(outcome.records.iter().filter(is_message).count(), 200);
+    assert_eq!((outcome.stats.parser.bytes_skipped, wire.ignored.len()), (0, 0));
+}
+
+#[test]
+fn an_upgrade_to_something_that_nobody_parses_is_left_alone() {
+    let mut wire = chat();
+    let outcome = wire.play_with(Replay::new().only_protocol("http1"));
     assert_eq!(outcome.paths(), ["/first", "/chat"]);
     assert_eq!(outcome.stats.parser.malformed, 0);
     assert_eq!(outcome.stats.parser.bytes_skipped, 100 * (11 + 7));
