@@ -9,7 +9,8 @@
 //! - [`stream`] puts one direction of a connection in order;
 //! - [`detect`] finds which protocol of the [`registry`] is spoken;
 //! - [`parser`] is the contract that every protocol fulfils, ours and a user's;
-//! - one folder for each protocol: [`http1`].
+//! - one folder for each protocol: [`dns`], [`http1`], [`http2`] (with gRPC), [`postgres`],
+//!   [`proxy_protocol`], [`redis`], [`tls`] and [`websocket`].
 //!
 //! Nothing in here does IO, knows a clock or starts a thread.
 #![forbid(unsafe_code)]
