@@ -41,6 +41,29 @@ pub(super) struct Framing {
     held: Vec<u8>,
     /// When the first of these came.
     started: MonotonicTime,
+    /// When the others came, while it is not known with which of them a message begins.
+    later: Vec<(usize, MonotonicTime)>,
+}
+
+/// When bytes came.
+#[derive(Debug)]
+struct Times {
+    first: MonotonicTime,
+    /// From which byte on another time holds, in order.
+    later: Vec<(usize, MonotonicTime)>,
+}
+
+impl Times {
+    fn of(&self, place: usize) -> MonotonicTime {
+        let last = self.later.iter().rev().find(|(from, _)| *from <= place);
+        last.map_or(self.first, |(_, time)| *time)
+    }
+
+    /// Those after the byte at `place`, counted from there.
+    fn after(&self, place: usize) -> Vec<(usize, MonotonicTime)> {
+        let later = self.later.iter().filter(|(from, _)| *from > place);
+        later.map(|(from, time)| (from - place, *time)).collect()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +79,13 @@ enum State {
 impl Framing {
     pub(super) fn new(limit: usize) -> Self {
         let limit = limit.max(Header::SIZE + PREFIX);
-        Self { limit, state: State::InStep, held: Vec::new(), started: MonotonicTime::default() }
+        Self {
+            limit,
+            state: State::InStep,
+            held: Vec::new(),
+            started: MonotonicTime::default(),
+            later: Vec::new(),
+        }
     }
 
     pub(super) fn feed(&mut self, time: MonotonicTime, bytes: &[u8], take: &mut impl Take) {
@@ -68,20 +97,22 @@ impl Framing {
             State::Cut { .. } => false,
             State::Searching(_) => true,
         };
-        let mut started = time;
+        let mut times = Times { first: time, later: Vec::new() };
         if is_undecided && !self.held.is_empty() {
-            started = self.started;
+            times = Times { first: self.started, later: std::mem::take(&mut self.later) };
+            if times.of(self.held.len()) != time {
+                times.later.push((self.held.len(), time));
+            }
             joined = [&*std::mem::take(&mut self.held), bytes].concat();
             rest = &joined;
         }
+        let all = rest.len();
         while !rest.is_empty() {
+            let place = all - rest.len();
             rest = match self.state {
-                State::InStep => {
-                    let started = std::mem::replace(&mut started, time);
-                    self.read(started, time, rest, take)
-                }
+                State::InStep => self.read(times.of(place), time, rest, take),
                 State::Cut { passed, left } => self.step_over(time, rest, passed, left, take),
-                State::Searching(cause) => self.search(time, rest, cause, take),
+                State::Searching(cause) => self.search(&times, place, rest, cause, take),
             };
         }
     }
@@ -168,10 +199,12 @@ impl Framing {
         }
     }
 
-    /// Looks for the start of a message. Returns it and what follows.
+    /// Looks for the start of a message in the bytes that are at `start` among those of which
+    /// `times` tells. Returns it and what follows.
     fn search<'a>(
         &mut self,
-        time: MonotonicTime,
+        times: &Times,
+        start: usize,
         bytes: &'a [u8],
         cause: Cause,
         take: &mut impl Take,
@@ -187,7 +220,8 @@ impl Framing {
             None => (bytes.len(), &[][..]),
             Some((place, rest, Verdict::NeedMore)) => {
                 self.held = rest.to_vec();
-                self.started = time;
+                self.started = times.of(start + place);
+                self.later = times.after(start + place);
                 (place, &[][..])
             }
             Some((place, rest, _)) => {
@@ -238,6 +272,7 @@ impl Framing {
 
     fn drop_held(&mut self, cause: Cause, take: &mut impl Take) {
         let held = std::mem::take(&mut self.held);
+        self.later = Vec::new();
         if !held.is_empty() {
             take.skipped(held.len() as u64, cause);
         }
@@ -271,6 +306,6 @@ impl Framing {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.held.capacity()
+        self.held.capacity() + self.later.capacity() * size_of::<(usize, MonotonicTime)>()
     }
 }
