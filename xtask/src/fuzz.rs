@@ -50,7 +50,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<ExitCode> {
     let built = build()?;
     let mut total = Tally::default();
     for targets in chosen.chunks(at_once()) {
-        total.add(fuzz(&built, targets, seconds));
+        total.add(fuzz(&built, targets, seconds, None));
     }
     println!("{total}");
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -91,9 +91,10 @@ pub(crate) fn build() -> Result<Built> {
     Ok(Built(folder.join(host).join("release")))
 }
 
-/// Runs fuzz targets at once, for so many seconds, and shows what each said.
-pub(crate) fn fuzz(built: &Built, targets: &[String], seconds: u64) -> Tally {
-    let one = |target: &String| (target.clone(), fuzz_one(built, target, seconds));
+/// Runs fuzz targets at once, for so many seconds, and shows what each said. With a seed they try
+/// the same inputs in the same order every time, as far as they come.
+pub(crate) fn fuzz(built: &Built, targets: &[String], seconds: u64, seed: Option<u32>) -> Tally {
+    let one = |target: &String| (target.clone(), fuzz_one(built, target, seconds, seed));
     let results: Vec<_> = thread::scope(|scope| {
         let running: Vec<_> =
             targets.iter().map(|target| scope.spawn(move || one(target))).collect();
@@ -119,7 +120,7 @@ pub(crate) fn fuzz(built: &Built, targets: &[String], seconds: u64) -> Tally {
 }
 
 /// Runs a fuzz target for so many seconds, and returns what it said.
-fn fuzz_one(built: &Built, target: &str, seconds: u64) -> Result<String> {
+fn fuzz_one(built: &Built, target: &str, seconds: u64, seed: Option<u32>) -> Result<String> {
     let artifacts = root().join("fuzz/artifacts").join(target);
     let kept = root().join("fuzz/corpus").join(target);
     // What is found goes here, so that the kept corpus grows only when somebody wants it to.
@@ -129,6 +130,8 @@ fn fuzz_one(built: &Built, target: &str, seconds: u64) -> Result<String> {
     }
     let run = Command::new(built.0.join(target))
         .arg(format!("-max_total_time={seconds}"))
+        // To libFuzzer 0 is none.
+        .arg(format!("-seed={}", seed.unwrap_or(0)))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .args(["-rss_limit_mb=1024", "-timeout=20", "-print_final_stats=1", "-verbosity=0"])
         .args([&found, &kept])
