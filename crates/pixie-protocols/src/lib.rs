@@ -31,3 +31,4 @@ pub mod websocket;
 mod body;
 mod coding;
 mod grpc;
+mod oriented;

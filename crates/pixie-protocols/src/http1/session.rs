@@ -3,24 +3,19 @@
 use super::exchanges::Exchanges;
 use super::frame::Kind;
 use super::half::Half;
-use crate::parser::Protocol as _;
-use crate::parser::{Context, Next, Output, Parser, Segment, Switch, Verdict};
-use pixie_core::id::{Direction, Role};
+use crate::oriented::{self, Oriented};
+use crate::parser::{Context, Next, Output, Protocol as _, Switch, Verdict};
+use pixie_core::id::Direction;
 use pixie_core::time::MonotonicTime;
 
 /// When neither direction has been understood for this many bytes, another protocol is spoken.
 const HAND_BACK: u64 = 64 << 10;
 
+pub(super) type Session = oriented::Session<Connection>;
+
 /// Parses one connection.
 #[derive(Debug)]
-pub(super) struct Session {
-    /// What is not needed until it is known which way requests go.
-    context: Option<Context>,
-    established: Option<Established>,
-}
-
-#[derive(Debug)]
-struct Established {
+pub(super) struct Connection {
     requests_go: Direction,
     requests: Half,
     responses: Half,
@@ -29,67 +24,7 @@ struct Established {
     switched: bool,
 }
 
-impl Session {
-    pub(super) fn new(context: Context) -> Self {
-        match context.requests {
-            Some(requests) => {
-                Self { context: None, established: Some(Established::new(context, requests)) }
-            }
-            None => Self { context: Some(context), established: None },
-        }
-    }
-
-    /// Without word from detection, the socket's role or else the first bytes tell which way
-    /// requests go.
-    fn established(&mut self, direction: Direction, bytes: &[u8]) -> Option<&mut Established> {
-        if let Some(context) = self.context.take() {
-            let requests = match (context.traffic.role, super::Http1.probe(bytes)) {
-                (_, Verdict::Yes) => direction,
-                (_, Verdict::Reversed) => direction.reverse(),
-                (Some(Role::Client), _) => Direction::Sent,
-                (Some(Role::Server), _) => Direction::Received,
-                (None, _) if bytes.first() == Some(&b'H') => direction.reverse(),
-                (None, _) => direction,
-            };
-            self.established = Some(Established::new(context, requests));
-        }
-        self.established.as_mut()
-    }
-}
-
-impl Parser for Session {
-    fn feed(&mut self, segment: Segment<'_>) {
-        let Segment { direction, time, bytes, .. } = segment;
-        if let Some(established) = self.established(direction, bytes) {
-            established.feed(direction, time, bytes);
-        }
-    }
-
-    fn gap(&mut self, direction: Direction, time: MonotonicTime, length: u64) {
-        if let Some(established) = &mut self.established {
-            let (half, exchanges) = established.half(direction);
-            half.gap(time, length, exchanges);
-            established.settle();
-        }
-    }
-
-    fn poll(&mut self) -> Option<Output> {
-        self.established.as_mut()?.exchanges.poll()
-    }
-
-    fn finish(&mut self, direction: Direction, _: MonotonicTime) {
-        if let Some(established) = &mut self.established {
-            established.finish(direction);
-        }
-    }
-
-    fn memory(&self) -> usize {
-        let held = self.established.as_ref().map_or(0, Established::memory);
-        size_of::<Self>() + held
-    }
-}
-
-impl Established {
+impl Oriented for Connection {
     fn new(context: Context, requests: Direction) -> Self {
         Self {
             requests_go: requests,
@@ -100,10 +35,14 @@ impl Established {
         }
     }
 
-    fn half(&mut self, direction: Direction) -> (&mut Half, &mut Exchanges) {
-        match direction == self.requests_go {
-            true => (&mut self.requests, &mut self.exchanges),
-            false => (&mut self.responses, &mut self.exchanges),
+    fn probe(bytes: &[u8]) -> Verdict {
+        super::Http1.probe(bytes)
+    }
+
+    fn guess(direction: Direction, bytes: &[u8]) -> Direction {
+        match bytes.first() {
+            Some(b'H') => direction.reverse(),
+            _ => direction,
         }
     }
 
@@ -119,6 +58,33 @@ impl Established {
             }
             half.feed(time, &left, exchanges);
             self.settle();
+        }
+    }
+
+    fn gap(&mut self, direction: Direction, time: MonotonicTime, length: u64) {
+        let (half, exchanges) = self.half(direction);
+        half.gap(time, length, exchanges);
+        self.settle();
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.exchanges.poll()
+    }
+
+    fn finish(&mut self, direction: Direction, _: MonotonicTime) {
+        self.end(direction);
+    }
+
+    fn memory(&self) -> usize {
+        self.requests.memory() + self.responses.memory() + self.exchanges.memory()
+    }
+}
+
+impl Connection {
+    fn half(&mut self, direction: Direction) -> (&mut Half, &mut Exchanges) {
+        match direction == self.requests_go {
+            true => (&mut self.requests, &mut self.exchanges),
+            false => (&mut self.responses, &mut self.exchanges),
         }
     }
 
@@ -140,13 +106,13 @@ impl Established {
 
     fn hand_over(&mut self, switch: Switch) {
         if !std::mem::replace(&mut self.switched, true) {
-            self.finish(Direction::Sent);
-            self.finish(Direction::Received);
+            self.end(Direction::Sent);
+            self.end(Direction::Received);
             self.exchanges.push(Output::Switch(switch));
         }
     }
 
-    fn finish(&mut self, direction: Direction) {
+    fn end(&mut self, direction: Direction) {
         let (half, exchanges) = self.half(direction);
         half.finish(exchanges);
         let is_requests = direction == self.requests_go;
@@ -159,9 +125,5 @@ impl Established {
                 self.exchanges.finish(Kind::Request);
             }
         }
-    }
-
-    fn memory(&self) -> usize {
-        self.requests.memory() + self.responses.memory() + self.exchanges.memory()
     }
 }

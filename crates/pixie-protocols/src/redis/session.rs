@@ -4,20 +4,16 @@ use super::Redis;
 use super::exchanges::Exchanges;
 use super::request::Requests;
 use super::response::Responses;
-use crate::parser::{Context, Output, Parser, Protocol as _, Segment, Verdict};
-use pixie_core::id::{Direction, Role};
+use crate::oriented::{self, Oriented};
+use crate::parser::{Context, Output, Protocol as _, Verdict};
+use pixie_core::id::Direction;
 use pixie_core::time::MonotonicTime;
+
+pub(super) type Session = oriented::Session<Connection>;
 
 /// Parses one connection.
 #[derive(Debug)]
-pub(super) struct Session {
-    /// What is not needed until it is known which way commands go.
-    context: Option<Context>,
-    established: Option<Established>,
-}
-
-#[derive(Debug)]
-struct Established {
+pub(super) struct Connection {
     requests_go: Direction,
     requests: Requests,
     responses: Responses,
@@ -25,77 +21,7 @@ struct Established {
     switched: bool,
 }
 
-impl Session {
-    pub(super) fn new(context: Context) -> Self {
-        match context.requests {
-            Some(requests) => {
-                Self { context: None, established: Some(Established::new(context, requests)) }
-            }
-            None => Self { context: Some(context), established: None },
-        }
-    }
-
-    /// Without word from detection, the first bytes or else the socket's role tell which way
-    /// commands go.
-    fn established(&mut self, direction: Direction, bytes: &[u8]) -> Option<&mut Established> {
-        if let Some(context) = self.context.take() {
-            let requests = match (Redis.probe(bytes), context.traffic.role) {
-                (Verdict::Yes, _) => direction,
-                (Verdict::Reversed, _) => direction.reverse(),
-                (_, Some(Role::Client)) => Direction::Sent,
-                (_, Some(Role::Server)) => Direction::Received,
-                (_, None) => direction,
-            };
-            self.established = Some(Established::new(context, requests));
-        }
-        self.established.as_mut()
-    }
-}
-
-impl Parser for Session {
-    fn feed(&mut self, segment: Segment<'_>) {
-        let Segment { direction, time, bytes, .. } = segment;
-        if let Some(established) = self.established(direction, bytes) {
-            established.feed(direction, time, bytes);
-        }
-    }
-
-    fn gap(&mut self, direction: Direction, time: MonotonicTime, length: u64) {
-        if let Some(established) = self.established.as_mut().filter(|it| !it.switched) {
-            let Established { requests, responses, exchanges, .. } = established;
-            match direction == established.requests_go {
-                true => requests.gap(length, exchanges),
-                false => responses.gap(time, length, exchanges),
-            }
-            established.settle(direction, &[]);
-        }
-    }
-
-    fn poll(&mut self) -> Option<Output> {
-        self.established.as_mut()?.exchanges.poll()
-    }
-
-    fn finish(&mut self, direction: Direction, time: MonotonicTime) {
-        if let Some(established) = self.established.as_mut().filter(|it| !it.switched) {
-            let Established { requests, responses, exchanges, .. } = established;
-            match direction == established.requests_go {
-                true => requests.finish(exchanges),
-                false => responses.finish(time, exchanges),
-            }
-            exchanges.finish(direction);
-        }
-    }
-
-    fn memory(&self) -> usize {
-        let held = self.established.as_ref().map_or(0, |established| {
-            let Established { requests, responses, exchanges, .. } = established;
-            requests.memory() + responses.memory() + exchanges.memory()
-        });
-        size_of::<Self>() + held
-    }
-}
-
-impl Established {
+impl Oriented for Connection {
     fn new(context: Context, requests: Direction) -> Self {
         Self {
             requests_go: requests,
@@ -104,6 +30,10 @@ impl Established {
             exchanges: Exchanges::new(context, requests),
             switched: false,
         }
+    }
+
+    fn probe(bytes: &[u8]) -> Verdict {
+        Redis.probe(bytes)
     }
 
     fn feed(&mut self, direction: Direction, time: MonotonicTime, bytes: &[u8]) {
@@ -118,6 +48,38 @@ impl Established {
         self.settle(direction, rest);
     }
 
+    fn gap(&mut self, direction: Direction, time: MonotonicTime, length: u64) {
+        if self.switched {
+            return;
+        }
+        match direction == self.requests_go {
+            true => self.requests.gap(length, &mut self.exchanges),
+            false => self.responses.gap(time, length, &mut self.exchanges),
+        }
+        self.settle(direction, &[]);
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.exchanges.poll()
+    }
+
+    fn finish(&mut self, direction: Direction, time: MonotonicTime) {
+        if self.switched {
+            return;
+        }
+        match direction == self.requests_go {
+            true => self.requests.finish(&mut self.exchanges),
+            false => self.responses.finish(time, &mut self.exchanges),
+        }
+        self.exchanges.finish(direction);
+    }
+
+    fn memory(&self) -> usize {
+        self.requests.memory() + self.responses.memory() + self.exchanges.memory()
+    }
+}
+
+impl Connection {
     /// Hands over when another protocol has begun; `rest` is the first of it in `direction`.
     fn settle(&mut self, direction: Direction, rest: &[u8]) {
         if !self.exchanges.is_switching() || self.switched {
