@@ -12,6 +12,7 @@ use pixie_core::time::{MonotonicTime, WallTime};
 use pixie_core::{Record, Stats, Text};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 fn process() -> Arc<Process> {
     let mut process = Process::new(Pid(1234), "nginx".into());
@@ -141,7 +142,7 @@ fn a_call_has_its_messages_and_its_status() {
     (message.size, message.captured, message.bytes) = (3, 1, b"a"[..].into());
     let mut request = GrpcRequest::default();
     (request.service, request.method) = ("a.Greeter".into(), "Hello".into());
-    request.timeout = Some(std::time::Duration::from_millis(2));
+    request.timeout = Some(Duration::from_millis(2));
     request.messages.count = 1;
     request.messages.bytes = 3;
     request.messages.first.push(message);
@@ -203,16 +204,43 @@ fn a_stack_has_its_frames_leaf_first() {
     let mut unknown = Frame::default();
     unknown.address = 0x10;
     unknown.unknown = Some("not mapped".into());
-    let (json, _) = json(Stack::new(process(), 3, vec![leaf, unknown]));
-    assert_eq!(
-        (&json["kind"], &json["count"], &json["pid"]),
-        (&json!("stack"), &json!(3), &json!(1234))
-    );
-    let [leaf, unknown] = [&json["frames"][0], &json["frames"][1]];
-    assert_eq!((&leaf["function"], &leaf["line"]), (&json!("memcpy"), &json!(12)));
-    assert_eq!((&leaf["inlined"], leaf.get("unknown")), (&json!(true), None));
-    assert_eq!((&unknown["function"], &unknown["address"]), (&Json::Null, &json!(16)));
-    assert_eq!(unknown["unknown"], "not mapped");
+    let mut stack = Stack::new(process(), 3, vec![leaf, unknown]);
+    stack.time = WallTime(1_700_000_000_000_000_001);
+    stack.interval = Duration::from_secs(1);
+    stack.total = Duration::from_millis(30);
+    stack.thread = Some(1235);
+    stack.cut = Some("no unwind information".into());
+    let (json, text) = json(stack);
+    assert!(text.starts_with(r#"{"kind":"stack","time_unix_ns":1700000000000000001,"#), "{text}");
+    let expected = json!({
+        "kind": "stack",
+        "time_unix_ns": 1_700_000_000_000_000_001_u64,
+        "interval_ns": 1_000_000_000,
+        "state": "on_cpu",
+        "count": 3,
+        "total_ns": 30_000_000,
+        "pid": 1234,
+        "comm": "nginx",
+        "exe": "/usr/sbin/nginx",
+        "process_start_ns": 5,
+        "cgroup": 42,
+        "container": null,
+        "thread": 1235,
+        "frames": [
+            {
+                "function": "memcpy", "file": "string.c", "line": 12, "inlined": true,
+                "binary": null, "build_id": null, "kernel": false, "address": 0,
+                "file_address": null,
+            },
+            {
+                "function": null, "file": null, "line": null, "inlined": false,
+                "binary": null, "build_id": null, "kernel": false, "address": 16,
+                "file_address": null, "unknown": "not mapped",
+            },
+        ],
+        "cut": "no unwind information",
+    });
+    assert_eq!(json, expected);
 }
 
 #[test]

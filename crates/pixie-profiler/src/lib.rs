@@ -1,10 +1,9 @@
-//! CPU profiling for pixie: what is made of sampled call stacks.
+//! CPU profiling for pixie.
 //!
-//! Sampling is not there yet. What is there is its output: [`FoldedStacks`] adds up
-//! [`Stack`](pixie_core::record::Stack) records, whoever made them, and writes them in the form
-//! that flame graph tools read.
+//! [`Profile`] adds up [`Stack`](pixie_core::record::Stack) records, whoever made them, and writes
+//! them as folded stacks, pprof or flame graphs.
 #![forbid(unsafe_code)]
 
-mod folded;
+mod profile;
 
-pub use folded::FoldedStacks;
+pub use profile::{FlameGraph, GroupBy, Measure, Profile};

@@ -77,6 +77,8 @@ macro_rules! names {
     };
 }
 
+pub(super) use names;
+
 names! {
     /// Where something was lost, in the order in which an event passes through.
     Stage {

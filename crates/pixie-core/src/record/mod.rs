@@ -38,7 +38,7 @@ pub use redis::{
     Redis, RedisArgument, RedisArguments, RedisArgumentsBuilder, RedisRequest, RedisResponse,
     RedisType, RedisValue,
 };
-pub use stack::{Frame, Stack};
+pub use stack::{Frame, Stack, StackState};
 pub use tls_handshake::{
     TlsAlert, TlsAlertDescription, TlsCipher, TlsClientHello, TlsGroup, TlsHandshake,
     TlsServerHello, TlsVersion,
