@@ -14,6 +14,7 @@
 //! [`Capture`] is the live source of [events](event); packet captures and recordings are others.
 
 pub mod event;
+pub mod sampler;
 pub mod tls;
 
 mod abi;
