@@ -26,6 +26,7 @@
 
 mod binary;
 mod build_id;
+mod code;
 mod debug_file;
 mod demangle;
 mod elf;
@@ -41,6 +42,7 @@ mod symbolizer;
 mod symbols;
 
 pub use build_id::BuildId;
+pub use code::{AttachPoints, ProbePlace};
 pub use elf::{ElfError, ElfFile, Machine, Section, Segment};
 pub use go::{GoAttachPoints, GoBinary, GoBuildInfo, GoError, GoFrame, GoFunction};
 pub use kernel::{KernelFunction, KernelSymbols};

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
             &mut trials,
             version,
             go.as_deref(),
-            &format!("{advice}, with DIR as ~/.cache/pixie/go-{version}"),
+            &format!("{advice}, with DIR as ~/.cache/pixie/go/{version}"),
         );
     }
     let debian = Some(PathBuf::from("/usr/bin/go")).filter(|path| path.exists());
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
 }
 
 fn kept(version: &str) -> Option<PathBuf> {
-    let folder = PathBuf::from(env::var_os("HOME")?).join(format!(".cache/pixie/go-{version}"));
+    let folder = PathBuf::from(env::var_os("HOME")?).join(format!(".cache/pixie/go/{version}"));
     Some(folder.join("go/bin/go")).filter(|path| path.exists())
 }
 
@@ -263,7 +263,12 @@ fn returns_are_those_of_go(go: &Path, whole: &Path, binary: &GoBinary) {
     let mut tool = Command::new(go);
     tool.args(["tool", "objdump", "-s", "^(main|fmt|strconv)\\."]).arg(whole);
     let text = output(tool.env("GOTOOLCHAIN", "local"));
-    let mut theirs: HashMap<u64, Vec<u64>> = HashMap::new();
+    #[derive(Default)]
+    struct Function {
+        returns: Vec<u64>,
+        first: Vec<(u64, String)>,
+    }
+    let mut theirs: HashMap<u64, Function> = HashMap::new();
     let (mut function, mut starts) = (0, false);
     for line in text.lines() {
         if line.starts_with("TEXT ") {
@@ -278,19 +283,38 @@ fn returns_are_those_of_go(go: &Path, whole: &Path, binary: &GoBinary) {
         if std::mem::take(&mut starts) {
             function = address;
         }
-        let returns = theirs.entry(function).or_default();
+        let Function { returns, first } = theirs.entry(function).or_default();
+        let instruction = line.rsplit('\t').find(|field| !field.trim().is_empty()).unwrap();
+        if first.len() < 8 {
+            first.push((address, instruction.trim().to_owned()));
+        }
         if line.split('\t').any(|field| field.trim() == "RET") {
             returns.push(address);
         }
     }
     assert!(theirs.len() > 40, "{}", theirs.len());
     let elf = ElfFile::open(whole).unwrap();
-    for (address, theirs) in theirs {
+    let mut emulated = 0;
+    let count = theirs.len();
+    for (address, Function { returns: theirs, first }) in theirs {
         let function = binary.at(address).unwrap();
         assert_eq!(function.address, address);
         let points = binary.attach_points(&function).unwrap();
         let theirs: Vec<u64> = theirs.iter().map(|at| elf.file_offset(*at).unwrap()).collect();
         assert_eq!(points.returns, theirs, "{}", String::from_utf8_lossy(function.name));
-        assert_eq!(Some(points.entry), elf.file_offset(address));
+        let entry = elf.address(points.entry.offset).unwrap();
+        let before = first.iter().position(|(at, _)| *at == entry).expect("an instruction");
+        assert!(first[..before].iter().all(|(_, text)| keeps_arguments(text)), "{first:?}");
+        emulated += usize::from(points.entry.emulated);
     }
+    assert!(emulated * 2 > count, "{emulated} of {count} entries are cheap");
+}
+
+/// Whether an instruction, in Go's own notation, leaves the arguments of a function as they are. The
+/// jump is the one to where the stack grows.
+fn keeps_arguments(instruction: &str) -> bool {
+    let compares = ["CMP", "TEST", "JBE "].iter().any(|known| instruction.starts_with(known));
+    let changed = instruction.rsplit([' ', ',']).next().unwrap_or_default();
+    let arguments = ["AX", "BX", "CX", "DI", "SI", "R8", "R9", "R10", "R11", "R14", "SP"];
+    compares || (!instruction.starts_with('J') && !arguments.contains(&changed))
 }

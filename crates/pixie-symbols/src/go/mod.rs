@@ -8,7 +8,7 @@ mod returns;
 pub use build_info::GoBuildInfo;
 
 use crate::elf::Relocations;
-use crate::{ElfError, ElfFile};
+use crate::{ElfError, ElfFile, ProbePlace};
 use pclntab::{Entry, Table, Version};
 use std::borrow::Cow;
 
@@ -61,8 +61,10 @@ pub struct GoFrame<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GoAttachPoints {
-    /// The function's first instruction.
-    pub entry: u64,
+    /// Where every call comes by with its arguments where Go passes them: in registers since 1.17
+    /// ([`GoBinary::passes_in_registers`]), on the stack before. A call whose stack has to grow may
+    /// come by again.
+    pub entry: ProbePlace,
     /// Each of its instructions that returns. A return probe of the kernel's must not be used on Go:
     /// it replaces the return address on a stack that Go moves.
     pub returns: Vec<u64>,
@@ -183,7 +185,16 @@ impl GoBinary {
     /// # Errors
     /// When its instructions cannot be told apart, so that a return might be missed.
     pub fn attach_points(&self, function: &GoFunction<'_>) -> Result<GoAttachPoints, GoError> {
-        returns::attach_points(&self.file, function)
+        returns::attach_points(&self.file, function, self.passes_in_registers())
+    }
+
+    /// Whether functions take arguments and give results in registers: Go 1.17 and later.
+    #[must_use]
+    pub fn passes_in_registers(&self) -> bool {
+        match self.info.as_ref().and_then(GoBuildInfo::release) {
+            Some(release) => release >= (1, 17),
+            None => self.table.version() >= Version::Go118,
+        }
     }
 
     /// How much memory the tables take, in bytes.
