@@ -35,7 +35,7 @@ pub enum Error {
     /// The session did not end in time. Its threads are left to themselves.
     #[error("the session did not stop within {0:?}, and was left behind")]
     StopTimedOut(Duration),
-    /// The thread that captures and parses ended on its own.
-    #[error("the thread that captures and parses has panicked: please report this")]
+    /// A thread of the session ended on its own.
+    #[error("a thread of the session has panicked: please report this")]
     Panicked,
 }

@@ -59,8 +59,9 @@ pub use session::Session;
 pub use tracer::{Live, Tracer};
 
 pub use pixie_core::{
-    CaptureStats, ConnectionStats, Interest, LostStats, ParserStats, Record, RecordKind, Sink,
-    SinkError, SinkStats, Stats, StreamStats, Text, id, record, sinks, time,
+    CaptureStats, CauseStats, ConnectionStats, Interest, LostStats, ParserStats, ProfileStats,
+    Record, RecordKind, Sink, SinkError, SinkStats, Stats, StreamStats, Text, id, record, sinks,
+    time,
 };
 pub use pixie_probes::{Attachment, Backend, CaptureOptions, Filter, ProbeError, event};
 pub use pixie_protocols as protocols;

@@ -1,11 +1,12 @@
+use crate::pipeline::delivery::SharedDelivery;
 use crate::{Error, Report, Stats};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use pixie_probes::monotonic_now;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-/// What the session waits beyond the time that its thread was given, before it gives it up.
+/// What the session waits beyond the time that its threads were given, before it gives them up.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// Tracing under way. Ends when it is [stopped](Session::stop) or dropped.
@@ -13,25 +14,64 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// Nothing stays behind in the kernel when the session ends, nor when its process is killed.
 #[must_use = "tracing ends when the session is dropped"]
 pub struct Session {
-    pub(crate) report: Report,
-    pub(crate) stats: Arc<Mutex<Stats>>,
-    pub(crate) worker: Option<Running>,
-    pub(crate) stop_timeout: Duration,
+    report: Report,
+    stop_timeout: Duration,
+    /// The threads that make records.
+    workers: Vec<Running>,
+    /// What each of them has counted.
+    accounts: Vec<Account>,
+    /// Where they send what they make; `None` when nothing is under way.
+    delivery: Option<SharedDelivery>,
 }
 
-/// The session's hold on its thread.
+/// Enters what a part of the session has counted.
+pub(crate) type Account = Box<dyn Fn(&mut Stats) + Send + Sync>;
+
+/// The session's hold on a thread.
 pub(crate) struct Running {
     /// The thread stops when this is dropped.
-    pub(crate) stop: Sender<()>,
+    stop: Sender<()>,
     /// Disconnected when the thread has ended.
-    pub(crate) ended: Receiver<()>,
-    pub(crate) thread: JoinHandle<()>,
+    ended: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts a thread, which is to end when what it is handed is disconnected.
+    pub(crate) fn start(
+        name: &'static str,
+        run: impl FnOnce(Receiver<()>) + Send + 'static,
+    ) -> Result<Self, Error> {
+        let (stop, stopped) = bounded(0);
+        let (alive, ended) = bounded::<()>(0);
+        let thread = thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let _alive = alive;
+                run(stopped);
+            })
+            .map_err(|cause| Error::Thread { name, cause })?;
+        Ok(Self { stop, ended, thread })
+    }
 }
 
 impl Session {
     /// A session in which nothing is under way.
     pub(crate) fn idle(report: Report) -> Self {
-        Self { report, stats: Arc::default(), worker: None, stop_timeout: Duration::ZERO }
+        let (workers, accounts) = (Vec::new(), Vec::new());
+        Self { report, stop_timeout: Duration::ZERO, workers, accounts, delivery: None }
+    }
+
+    /// A session that sends records there, and has that long to stop.
+    pub(crate) fn new(report: Report, delivery: SharedDelivery, stop_timeout: Duration) -> Self {
+        let delivery = Some(delivery);
+        Self { report, stop_timeout, workers: Vec::new(), accounts: Vec::new(), delivery }
+    }
+
+    /// Adds a thread that makes records, and its account.
+    pub(crate) fn add(&mut self, worker: Running, account: Account) {
+        self.workers.push(worker);
+        self.accounts.push(account);
     }
 
     /// What was attached, what was not, and why. To be shown to people as it is.
@@ -43,7 +83,14 @@ impl Session {
     /// The account so far, at most about 100 ms old.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut stats = Stats::default();
+        for account in &self.accounts {
+            account(&mut stats);
+        }
+        if let Some(delivery) = &self.delivery {
+            delivery.lock().account(&mut stats);
+        }
+        stats
     }
 
     /// Detaches, hands on what has come in so far, waits for the sinks to finish with it and closes
@@ -59,14 +106,28 @@ impl Session {
     }
 
     fn end(&mut self) -> Result<(), Error> {
-        let Some(Running { stop, ended, thread }) = self.worker.take() else { return Ok(()) };
-        drop(stop);
-        match ended.recv_timeout(self.stop_timeout + MARGIN) {
-            Err(RecvTimeoutError::Timeout) => Err(Error::StopTimedOut(self.stop_timeout + MARGIN)),
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => {
-                thread.join().map_err(|_| Error::Panicked)
-            }
+        let limit = self.stop_timeout + MARGIN;
+        let deadline = Instant::now() + self.stop_timeout;
+        // All of them are told before any is waited for.
+        let told = |Running { stop, ended, thread }| {
+            drop(stop);
+            (ended, thread)
+        };
+        let workers: Vec<_> = self.workers.drain(..).map(told).collect();
+        let mut result = Ok(());
+        for (ended, thread) in workers {
+            let ended = match ended.recv_deadline(deadline + MARGIN) {
+                Err(RecvTimeoutError::Timeout) => Err(Error::StopTimedOut(limit)),
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                    thread.join().map_err(|_| Error::Panicked)
+                }
+            };
+            result = result.and(ended);
         }
+        if let Some(delivery) = &self.delivery {
+            delivery.lock().stop(monotonic_now(), deadline);
+        }
+        result
     }
 }
 

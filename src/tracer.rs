@@ -1,10 +1,9 @@
 use crate::builder::Builder;
 use crate::pipeline::Pipeline;
-use crate::pipeline::delivery::Delivery;
+use crate::pipeline::delivery::{Delivery, SharedDelivery};
 use crate::pipeline::worker::Worker;
 use crate::session::Running;
 use crate::{Error, Report, Session};
-use crossbeam_channel::bounded;
 use pixie_core::Stats;
 use pixie_core::id::Pid;
 use pixie_core::record::CgroupId;
@@ -12,8 +11,7 @@ use pixie_probes::event::EventSource;
 use pixie_probes::{Backend, Capture, CaptureOptions, Filter};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Says what to trace, and where the records go.
@@ -210,32 +208,27 @@ impl Tracer {
             return Ok(Session::idle(report));
         }
         let delivery = Delivery::start(self.sinks, self.source.queue_records)?;
+        let delivery = SharedDelivery::new(delivery);
         let capture = Capture::start(&self.source.capture)?;
         report.traffic = Some(capture.report().clone());
         let capture: Box<dyn EventSource> = Box::new(capture);
         let source =
             self.source.through.into_iter().fold(capture, |source, through| through(source));
-        let (stop, stopped) = bounded(0);
-        let (alive, ended) = bounded::<()>(0);
-        let stats = Arc::new(Mutex::new(Stats::default()));
-        let worker = Worker {
-            source,
-            pipeline,
-            delivery,
-            poll_interval: self.source.poll_interval,
-            stop: stopped,
-            stop_timeout: self.source.stop_timeout,
-            stats: Arc::clone(&stats),
+        let stop_timeout = self.source.stop_timeout;
+        let poll_interval = self.source.poll_interval;
+        let mut session = Session::new(report, delivery.clone(), stop_timeout);
+        let account = Arc::new(Mutex::new(Stats::default()));
+        let stats = Arc::clone(&account);
+        // Half of the time is for the sinks.
+        let drain_timeout = stop_timeout / 2;
+        let worker = Running::start("pixie", move |stop| {
+            Worker { source, pipeline, delivery, poll_interval, stop, drain_timeout, stats }.run();
+        })?;
+        let enter = move |stats: &mut Stats| {
+            *stats = account.lock().unwrap_or_else(PoisonError::into_inner).clone();
         };
-        let thread = thread::Builder::new()
-            .name("pixie".to_owned())
-            .spawn(move || {
-                let _alive = alive;
-                worker.run();
-            })
-            .map_err(|cause| Error::Thread { name: "pixie", cause })?;
-        let worker = Some(Running { stop, ended, thread });
-        Ok(Session { report, stats, worker, stop_timeout: self.source.stop_timeout })
+        session.add(worker, Box::new(enter));
+        Ok(session)
     }
 }
 

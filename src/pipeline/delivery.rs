@@ -8,7 +8,7 @@ use pixie_core::time::MonotonicTime;
 use pixie_core::{Interest, Record, RecordKind, Sink, SinkError, SinkStats, Stats};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -17,6 +17,22 @@ type Batch = Arc<[Record]>;
 
 /// The most batches that wait before a sink. What bounds the memory is the number of records.
 const QUEUED_BATCHES: usize = 4096;
+
+/// The sinks of a session, for each thread that has records for them.
+#[derive(Clone)]
+pub(crate) struct SharedDelivery(Arc<Mutex<Delivery>>);
+
+impl SharedDelivery {
+    pub(crate) fn new(delivery: Delivery) -> Self {
+        Self(Arc::new(Mutex::new(delivery)))
+    }
+
+    /// The sinks, for as long as the caller holds them. Nothing that is done with them waits, but
+    /// for [`Delivery::stop`].
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Delivery> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The sinks of a session, each with its thread.
 pub(crate) struct Delivery {
@@ -205,7 +221,7 @@ impl Outlet {
 }
 
 impl Account {
-    fn last_error(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+    fn last_error(&self) -> MutexGuard<'_, Option<String>> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

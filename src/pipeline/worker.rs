@@ -1,7 +1,7 @@
 //! The one thread that captures and parses.
 
 use super::Pipeline;
-use super::delivery::Delivery;
+use super::delivery::SharedDelivery;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use pixie_core::Stats;
 use pixie_core::time::{Clock, WallTime};
@@ -23,14 +23,14 @@ const BUSY: usize = 16 << 10;
 pub(crate) struct Worker {
     pub(crate) source: Box<dyn EventSource>,
     pub(crate) pipeline: Pipeline,
-    pub(crate) delivery: Delivery,
+    pub(crate) delivery: SharedDelivery,
     /// The time between two polls while there is traffic; up to four times that when there is none.
     pub(crate) poll_interval: Duration,
     /// Disconnected when the session is to stop.
     pub(crate) stop: Receiver<()>,
-    /// How long stopping may take.
-    pub(crate) stop_timeout: Duration,
-    /// The account, as of the last housekeeping.
+    /// How long the last events may take.
+    pub(crate) drain_timeout: Duration,
+    /// The account without the sinks, as of the last housekeeping.
     pub(crate) stats: Arc<Mutex<Stats>>,
 }
 
@@ -67,22 +67,22 @@ impl Worker {
     /// Takes the events that have come in and hands on the records that they make.
     fn poll(&mut self, finish: bool) -> usize {
         let Self { source, pipeline, delivery, .. } = self;
-        let seen =
-            pipeline.poll(&mut **source, finish, |time, records| delivery.send(time, records));
+        let seen = pipeline
+            .poll(&mut **source, finish, |time, records| delivery.lock().send(time, records));
         self.deliver();
         seen
     }
 
     fn deliver(&mut self) {
         let time = self.pipeline.now();
-        self.delivery.send(time, self.pipeline.records());
+        self.delivery.lock().send(time, self.pipeline.records());
     }
 
     fn keep_house(&mut self) {
         self.pipeline.counters(self.source.counters());
         self.pipeline.pass_time(monotonic_now());
         self.deliver();
-        self.delivery.report_drops(self.pipeline.now());
+        self.delivery.lock().report_drops(self.pipeline.now());
         self.publish();
     }
 
@@ -90,23 +90,19 @@ impl Worker {
         self.pipeline.set_clock(Clock::new(monotonic_now(), WallTime::now()));
     }
 
-    /// Detaches, drains, flushes and closes the account, in bounded time.
+    /// Detaches, drains and closes the account, in bounded time.
     fn finish(mut self) {
-        let deadline = Instant::now() + self.stop_timeout;
         self.source.detach();
-        // Half of the time is for the sinks.
-        let drained_by = Instant::now() + self.stop_timeout / 2;
+        let drained_by = Instant::now() + self.drain_timeout;
         while self.poll(true) > 0 && Instant::now() < drained_by {}
         self.pipeline.counters(self.source.counters());
         self.pipeline.finish(monotonic_now());
         self.deliver();
-        self.delivery.stop(self.pipeline.now(), deadline);
         self.publish();
     }
 
     fn publish(&self) {
-        let mut stats = self.pipeline.stats();
-        self.delivery.account(&mut stats);
+        let stats = self.pipeline.stats();
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
     }
 }
@@ -115,6 +111,7 @@ impl Worker {
 mod tests {
     use super::*;
     use crate::pipeline::Options;
+    use crate::pipeline::delivery::Delivery;
     use crossbeam_channel::bounded;
     use pixie_core::id::{ConnectionId, Direction};
     use pixie_core::sinks::Memory;
@@ -169,15 +166,17 @@ mod tests {
     #[test]
     fn a_session_drains_its_source_and_closes_the_account() {
         let (sink, kept) = Memory::new(1000);
+        let delivery = Delivery::start(vec![Box::new(sink)], 1000).unwrap();
+        let delivery = SharedDelivery::new(delivery);
         let (stop, stopped) = bounded(0);
         let stats = Arc::new(Mutex::new(Stats::default()));
         let worker = Worker {
             source: Box::new(Steady { limit: 20, ..Steady::default() }),
             pipeline: Pipeline::new(&Options::default(), Interest::all(), true).unwrap(),
-            delivery: Delivery::start(vec![Box::new(sink)], 1000).unwrap(),
+            delivery: delivery.clone(),
             poll_interval: Duration::from_millis(1),
             stop: stopped,
-            stop_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(10),
             stats: Arc::clone(&stats),
         };
         let before = WallTime::now();
@@ -188,7 +187,9 @@ mod tests {
         drop(stop);
         thread.join().unwrap();
 
-        let stats = stats.lock().unwrap().clone();
+        let mut stats = stats.lock().unwrap().clone();
+        delivery.lock().stop(monotonic_now(), Instant::now() + Duration::from_secs(10));
+        delivery.lock().account(&mut stats);
         assert_eq!((stats.parser.records, stats.sinks[0].emitted), (21, 21));
         assert_eq!((stats.capture.events_seen, stats.connections.opened), (42, 21));
         assert_eq!((stats.connections.open, stats.lost), (0, vec![]));

@@ -29,6 +29,7 @@ mod text;
 pub use record::{Record, RecordKind};
 pub use sink::{Interest, Sink, SinkError};
 pub use stats::{
-    CaptureStats, ConnectionStats, LostStats, ParserStats, SinkStats, Stats, StreamStats,
+    CaptureStats, CauseStats, ConnectionStats, LostStats, ParserStats, ProfileStats, SinkStats,
+    Stats, StreamStats,
 };
 pub use text::Text;

@@ -1,4 +1,5 @@
 use crate::record::{Cause, Stage};
+use std::borrow::Cow;
 use std::fmt;
 
 /// The account of a session: what was seen, what became of it, and what was lost.
@@ -20,6 +21,8 @@ pub struct Stats {
     pub stream: StreamStats,
     /// The parsers.
     pub parser: ParserStats,
+    /// The profiler.
+    pub profile: ProfileStats,
     /// The sinks, in the order in which they were added.
     pub sinks: Vec<SinkStats>,
     /// Everything lost, by stage and cause, as emitted in-band.
@@ -117,6 +120,60 @@ pub struct ParserStats {
     pub bytes_skipped: u64,
 }
 
+/// Sampled call stacks.
+///
+/// Once the session has stopped, the counts of all [`Stack`](crate::record::Stack) records and
+/// `dropped` are together what `samples` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct ProfileStats {
+    /// Stacks that were taken: of CPUs that were not idle, and of threads that waited.
+    pub samples: u64,
+    /// Those of them that were dropped in the kernel, for whatever cause.
+    pub dropped: u64,
+    /// Records that were made of the others.
+    pub records: u64,
+    /// Stacks that were followed to the function that their thread began with.
+    pub complete: u64,
+    /// Stacks that were cut before, by cause.
+    pub cut: Vec<CauseStats>,
+    /// Frames of records that have a name.
+    pub named: u64,
+    /// Frames of records that have none, by cause.
+    pub unnamed: Vec<CauseStats>,
+    /// Frames that were found by frame pointer, for want of unwind information.
+    pub by_frame_pointer: u64,
+    /// Processes that were looked at.
+    pub processes: u64,
+    /// Processes that were not, because too many were known.
+    pub processes_refused: u64,
+    /// Files whose unwind information was read.
+    pub files: u64,
+    /// Files whose unwind information could not be read.
+    pub files_failed: u64,
+    /// Rows of unwind tables in the kernel now.
+    pub rows: u64,
+}
+
+/// How often something came about for one cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct CauseStats {
+    /// The cause.
+    pub cause: Cow<'static, str>,
+    /// How often.
+    pub count: u64,
+}
+
+impl CauseStats {
+    /// So often, for this cause.
+    pub fn new(cause: impl Into<Cow<'static, str>>, count: u64) -> Self {
+        Self { cause: cause.into(), count }
+    }
+}
+
 /// One sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -156,11 +213,19 @@ impl Stats {
 impl fmt::Display for Stats {
     /// A readable account, one line a part.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { capture, connections, stream, parser, sinks, lost } = self;
-        writeln!(formatter, "capture      {capture}")?;
-        writeln!(formatter, "connections  {connections}")?;
-        writeln!(formatter, "stream       {stream}")?;
-        write!(formatter, "parser       {parser}")?;
+        let Self { capture, connections, stream, parser, profile, sinks, lost } = self;
+        let traffic_was_captured = profile.samples == 0 || *capture != CaptureStats::default();
+        let mut lines = Vec::new();
+        if traffic_was_captured {
+            lines.push(format!("capture      {capture}"));
+            lines.push(format!("connections  {connections}"));
+            lines.push(format!("stream       {stream}"));
+            lines.push(format!("parser       {parser}"));
+        }
+        if profile.samples > 0 {
+            lines.push(format!("profile      {profile}"));
+        }
+        formatter.write_str(&lines.join("\n"))?;
         for (index, sink) in sinks.iter().enumerate() {
             write!(formatter, "\nsink {index:<7} {sink}")?;
         }
@@ -216,6 +281,31 @@ impl fmt::Display for ParserStats {
     }
 }
 
+impl fmt::Display for ProfileStats {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { samples, dropped, records, complete, cut, named, unnamed, .. } = self;
+        let list = |causes: &[CauseStats]| {
+            let causes: Vec<_> = causes
+                .iter()
+                .map(|CauseStats { cause, count }| format!("{count} {cause}"))
+                .collect();
+            if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) }
+        };
+        let sum = |causes: &[CauseStats]| causes.iter().map(|cause| cause.count).sum::<u64>();
+        write!(
+            formatter,
+            "{samples} samples in {records} records, {dropped} dropped; {complete} stacks \
+             complete, {} cut{}; {named} frames named, {} not{}; {} processes, {} files",
+            sum(cut),
+            list(cut),
+            sum(unnamed),
+            list(unnamed),
+            self.processes,
+            self.files,
+        )
+    }
+}
+
 impl fmt::Display for SinkStats {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { emitted, dropped_queue_full, dropped_failed, dropped_panicked, .. } = self;
@@ -259,12 +349,15 @@ mod tests {
             ..SinkStats::default()
         });
         stats.add_lost(Stage::Kernel, Cause::RingFull, 2, 300);
+        stats.profile.samples = 7;
+        stats.profile.cut = vec![CauseStats::new("depth", 2), CauseStats::new("bad_frame", 1)];
         let text = stats.to_string();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 6, "{text}");
+        assert_eq!(lines.len(), 7, "{text}");
         assert!(lines[0].starts_with("capture      10 of 12 events seen"), "{text}");
-        assert!(lines[4].starts_with("sink 0       5 records"), "{text}");
-        assert!(lines[4].ends_with("last error: the disk is full"), "{text}");
-        assert_eq!(lines[5], "lost         2 in kernel: ring_full, 300 bytes");
+        assert!(lines[4].contains("; 0 stacks complete, 3 cut (2 depth, 1 bad_frame);"), "{text}");
+        assert!(lines[5].starts_with("sink 0       5 records"), "{text}");
+        assert!(lines[5].ends_with("last error: the disk is full"), "{text}");
+        assert_eq!(lines[6], "lost         2 in kernel: ring_full, 300 bytes");
     }
 }

@@ -15,8 +15,8 @@ pub struct Lost {
     pub stage: Stage,
     /// Why.
     pub cause: Cause,
-    /// How many units the stage deals in: events for [`Stage::Kernel`], segments or gaps for
-    /// [`Stage::Stream`], messages for [`Stage::Parser`], records for [`Stage::Sink`].
+    /// How many units the stage deals in: events for [`Stage::Kernel`], samples for
+    /// [`Stage::Sampler`], segments or gaps for [`Stage::Stream`], messages for [`Stage::Parser`], records for [`Stage::Sink`].
     pub count: u64,
     /// How many bytes of traffic; 0 where bytes cannot be told.
     pub bytes: u64,
@@ -84,6 +84,8 @@ names! {
     Stage {
         /// In the kernel, before the event reached us.
         Kernel "kernel",
+        /// While sampling call stacks.
+        Sampler "sampler",
         /// While putting a connection's bytes in order.
         Stream "stream",
         /// While parsing.
@@ -98,6 +100,8 @@ names! {
     Cause {
         /// The ring buffer between kernel and user space was full.
         RingFull "ring_full",
+        /// The kernel's table of what was seen since it was last read was full.
+        TableFull "table_full",
         /// The probe was not run by the kernel: it was nested in itself, or too many calls were
         /// under way (`missed` in the kernel's own account).
         ProbeMissed "probe_missed",
