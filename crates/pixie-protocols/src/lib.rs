@@ -28,6 +28,7 @@ pub mod stream;
 pub mod tls;
 pub mod websocket;
 
+mod arrivals;
 mod body;
 mod coding;
 mod grpc;

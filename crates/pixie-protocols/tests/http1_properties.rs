@@ -4,9 +4,11 @@ mod support;
 
 use pixie_core::id::Direction;
 use pixie_core::record::{Http, Timing};
+use pixie_protocols::http1::Http1;
 use pixie_protocols::parser::Limits;
 use proptest::prelude::*;
 use support::http1::summary;
+use support::script::{self, Step};
 use support::{REQUESTS, RESPONSES};
 
 type Talk = support::Talk<Http>;
@@ -264,5 +266,33 @@ proptest! {
             prop_assert!(talk.memory() < 256 << 10);
         }
         talk.finish();
+    }
+}
+
+/// A message, what is none, and what could be the start of one, again and again.
+fn babble() -> impl Strategy<Value = Shown> {
+    let part = prop_oneof![
+        Just(b"GET /1 HTTP/1.1\r\n\r\n".to_vec()),
+        Just(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec()),
+        Just(b"HTTP/1.1 204 No\nno head\r\n".to_vec()),
+        (1usize..9000).prop_map(|length| [b"GET /", &*vec![b'x'; length]].concat()),
+        (1usize..30_000, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
+        (65_500usize..65_560).prop_map(|length| vec![0x17; length]),
+    ];
+    prop::collection::vec(part, 1..8).prop_map(|parts| Shown(parts.concat()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn where_it_is_given_up_does_not_depend_on_how_bytes_are_cut(
+        steps in prop::collection::vec((any::<bool>(), babble()), 2..5),
+        piece in prop_oneof![1usize..4, 4usize..5000],
+    ) {
+        let steps: Vec<_> = steps.into_iter().map(|(responses, bytes)| {
+            Step::Feed(if responses { RESPONSES } else { REQUESTS }, bytes.0)
+        }).collect();
+        script::check_stream(&Http1, Limits::default(), &steps, piece);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::message::Header;
 use super::probe;
+use crate::arrivals::Arrivals;
 use crate::parser::Verdict;
 use pixie_core::record::Cause;
 use pixie_core::time::MonotonicTime;
@@ -39,31 +40,8 @@ pub(super) struct Framing {
     state: State,
     /// The start of a message, its length included.
     held: Vec<u8>,
-    /// When the first of these came.
-    started: MonotonicTime,
-    /// When the others came, while it is not known with which of them a message begins.
-    later: Vec<(usize, MonotonicTime)>,
-}
-
-/// When bytes came.
-#[derive(Debug)]
-struct Times {
-    first: MonotonicTime,
-    /// From which byte on another time holds, in order.
-    later: Vec<(usize, MonotonicTime)>,
-}
-
-impl Times {
-    fn of(&self, place: usize) -> MonotonicTime {
-        let last = self.later.iter().rev().find(|(from, _)| *from <= place);
-        last.map_or(self.first, |(_, time)| *time)
-    }
-
-    /// Those after the byte at `place`, counted from there.
-    fn after(&self, place: usize) -> Vec<(usize, MonotonicTime)> {
-        let later = self.later.iter().filter(|(from, _)| *from > place);
-        later.map(|(from, time)| (from - place, *time)).collect()
-    }
+    /// When these came: all, while it is not known with which of them a message begins.
+    arrivals: Arrivals,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,13 +57,7 @@ enum State {
 impl Framing {
     pub(super) fn new(limit: usize) -> Self {
         let limit = limit.max(Header::SIZE + PREFIX);
-        Self {
-            limit,
-            state: State::InStep,
-            held: Vec::new(),
-            started: MonotonicTime::default(),
-            later: Vec::new(),
-        }
+        Self { limit, state: State::InStep, held: Vec::new(), arrivals: Arrivals::default() }
     }
 
     pub(super) fn feed(&mut self, time: MonotonicTime, bytes: &[u8], take: &mut impl Take) {
@@ -97,12 +69,10 @@ impl Framing {
             State::Cut { .. } => false,
             State::Searching(_) => true,
         };
-        let mut times = Times { first: time, later: Vec::new() };
+        let mut arrivals = Arrivals::at(time);
         if is_undecided && !self.held.is_empty() {
-            times = Times { first: self.started, later: std::mem::take(&mut self.later) };
-            if times.of(self.held.len()) != time {
-                times.later.push((self.held.len(), time));
-            }
+            arrivals = std::mem::take(&mut self.arrivals);
+            arrivals.push(self.held.len(), time);
             joined = [&*std::mem::take(&mut self.held), bytes].concat();
             rest = &joined;
         }
@@ -110,9 +80,9 @@ impl Framing {
         while !rest.is_empty() {
             let place = all - rest.len();
             rest = match self.state {
-                State::InStep => self.read(times.of(place), time, rest, take),
+                State::InStep => self.read(arrivals.of(place), time, rest, take),
                 State::Cut { passed, left } => self.step_over(time, rest, passed, left, take),
-                State::Searching(cause) => self.search(&times, place, rest, cause, take),
+                State::Searching(cause) => self.search(&arrivals, place, rest, cause, take),
             };
         }
     }
@@ -126,7 +96,7 @@ impl Framing {
         take: &mut impl Take,
     ) -> &'a [u8] {
         if self.held.is_empty() {
-            self.started = started;
+            self.arrivals = Arrivals::at(started);
             if let Some((length, rest)) = bytes.split_first_chunk() {
                 let length = usize::from(u16::from_be_bytes(*length));
                 if length < Header::SIZE {
@@ -200,10 +170,10 @@ impl Framing {
     }
 
     /// Looks for the start of a message in the bytes that are at `start` among those of which
-    /// `times` tells. Returns it and what follows.
+    /// `arrivals` tells. Returns it and what follows.
     fn search<'a>(
         &mut self,
-        times: &Times,
+        arrivals: &Arrivals,
         start: usize,
         bytes: &'a [u8],
         cause: Cause,
@@ -220,8 +190,7 @@ impl Framing {
             None => (bytes.len(), &[][..]),
             Some((place, rest, Verdict::NeedMore)) => {
                 self.held = rest.to_vec();
-                self.started = times.of(start + place);
-                self.later = times.after(start + place);
+                self.arrivals = arrivals.after(start + place);
                 (place, &[][..])
             }
             Some((place, rest, _)) => {
@@ -272,7 +241,7 @@ impl Framing {
 
     fn drop_held(&mut self, cause: Cause, take: &mut impl Take) {
         let held = std::mem::take(&mut self.held);
-        self.later = Vec::new();
+        self.arrivals = Arrivals::default();
         if !held.is_empty() {
             take.skipped(held.len() as u64, cause);
         }
@@ -285,7 +254,7 @@ impl Framing {
             bytes: held.get(PREFIX..).unwrap_or_default(),
             cut: missing > 0 || ended.is_none(),
             size: held.len() as u64 + missing,
-            started: self.started,
+            started: self.arrivals.of(0),
             ended,
         };
         self.give(&framed, take);
@@ -306,6 +275,6 @@ impl Framing {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.held.capacity() + self.later.capacity() * size_of::<(usize, MonotonicTime)>()
+        self.held.capacity() + self.arrivals.memory()
     }
 }

@@ -29,6 +29,9 @@ const MAX_EARLY: usize = 16;
 /// Room for this many exchanges is kept when there are none.
 const USUAL_SLOTS: usize = 16;
 
+/// When neither direction has been understood for this many bytes, another protocol is spoken.
+const GIVE_UP: u64 = 64 << 10;
+
 /// What waits may take this many times [`Limits::buffer`](crate::parser::Limits::buffer).
 const PENDING_BUFFERS: usize = 8;
 
@@ -53,6 +56,8 @@ pub(super) struct Exchanges {
     abandoned: u64,
     /// No more will be seen, of requests and of responses.
     finished: [bool; 2],
+    /// Bytes of requests, and of responses, since the last that were understood.
+    not_understood: [u64; 2],
     /// The connection changes its protocol.
     switch: Option<Switch>,
     /// Requests wait until it is known whether the connection changes its protocol.
@@ -141,6 +146,7 @@ impl Exchanges {
             pipelined: false,
             abandoned: 0,
             finished: [false; 2],
+            not_understood: [0; 2],
             switch: None,
             release: false,
             memory: 0,
@@ -399,6 +405,33 @@ impl Exchanges {
             Kind::Response => self.requests.reverse(),
         };
         self.outputs.push_back(Output::Skipped { direction, bytes, cause });
+    }
+
+    /// So many bytes of this kind of message have come since the last that were understood.
+    pub(super) fn not_understood(&mut self, kind: Kind, bytes: u64) {
+        if let Some(count) = self.not_understood.get_mut(kind as usize) {
+            *count = bytes;
+        }
+    }
+
+    /// Nothing has been understood for so long that something else must be spoken.
+    pub(super) fn gives_up(&self) -> bool {
+        let [requests, responses] = self.not_understood;
+        requests.min(responses) > 0 && requests.saturating_add(responses) >= GIVE_UP
+    }
+
+    /// How many bytes may be searched at once of this kind of message without looking whether that
+    /// is to be given up, when so many that were not understood, or are not yet, lie before them.
+    pub(super) fn patience(&self, kind: Kind, before: u64) -> usize {
+        let [requests, responses] = self.not_understood;
+        let other = match kind {
+            Kind::Request => responses,
+            Kind::Response => requests,
+        };
+        match other {
+            0 => usize::MAX,
+            _ => GIVE_UP.saturating_sub(other.saturating_add(before)).max(1) as usize,
+        }
     }
 
     /// No more messages of this kind will come.

@@ -86,11 +86,12 @@ impl Half {
     }
 
     /// Takes bytes. Those that are to be taken only after something else was done about the other
-    /// direction are left for [`Half::take_left`].
+    /// direction, or not here at all, are left for [`Half::take_left`].
     pub(super) fn feed(&mut self, time: MonotonicTime, bytes: &[u8], exchanges: &mut Exchanges) {
         let mut bytes = bytes;
         while !bytes.is_empty() {
-            if self.kind == Kind::Response && exchanges.releases() {
+            let waits = self.kind == Kind::Response && exchanges.releases();
+            if waits || exchanges.gives_up() {
                 self.left.extend_from_slice(bytes);
                 break;
             }
@@ -107,6 +108,7 @@ impl Half {
                     &[]
                 }
             };
+            exchanges.not_understood(self.kind, self.lost());
         }
         self.last = time;
     }
@@ -330,14 +332,20 @@ impl Half {
     ) -> &'a [u8] {
         let State::Search(search) = &mut self.state else { return bytes };
         let in_chunked = search.is_in_chunked();
-        let rest = match search.push(time, bytes) {
-            Outcome::Start { passed, rest, since } => {
+        // Not beyond where the connection is given up: which message that is must not depend on how
+        // the bytes are cut.
+        let patience = match in_chunked {
+            true => usize::MAX,
+            false => exchanges.patience(self.kind, self.lost + search.kept() as u64),
+        };
+        let (now, later) = bytes.split_at(patience.min(bytes.len()));
+        let rest = match search.push(time, now) {
+            Outcome::Start { passed, rest, since, before } => {
                 self.starts_at = Some(since);
                 self.pass(in_chunked, passed, exchanges);
                 if in_chunked {
                     // It has ended with what was transferred last before this.
-                    let ended = if passed == 0 { self.last } else { since };
-                    self.end(Some(ended), false, None, exchanges);
+                    self.end(Some(before), false, None, exchanges);
                 }
                 self.state = State::Boundary;
                 rest
@@ -349,14 +357,14 @@ impl Half {
             }
             Outcome::Nothing { passed } => {
                 self.pass(in_chunked, passed, exchanges);
-                return &[];
+                return later;
             }
         };
         match rest {
-            Cow::Borrowed(rest) => rest,
+            Cow::Borrowed(rest) => bytes.get(now.len() - rest.len()..).unwrap_or_default(),
             Cow::Owned(rest) => {
                 self.feed(time, &rest, exchanges);
-                &[]
+                later
             }
         }
     }
@@ -431,7 +439,7 @@ impl Half {
             }
             State::Search(search) if search.is_in_chunked() => {
                 self.wire += search.kept() as u64 + length;
-                **search = Search::in_chunked(self.kind);
+                **search = Search::in_chunked(self.kind, time);
                 0
             }
             State::Search(_) | State::Head(_) | State::Boundary => length,
@@ -440,6 +448,7 @@ impl Half {
         if beyond > 0 {
             self.lose_place(exchanges);
         }
+        exchanges.not_understood(self.kind, self.lost());
         self.last = time;
     }
 
@@ -452,7 +461,7 @@ impl Half {
             Stepped::Within => {}
             Stepped::End => self.end(Some(time), true, None, exchanges),
             Stepped::Lost => {
-                self.state = State::Search(Box::new(Search::in_chunked(self.kind)));
+                self.state = State::Search(Box::new(Search::in_chunked(self.kind, time)));
                 self.synced = false;
                 exchanges.lost(self.kind);
             }
@@ -545,10 +554,13 @@ impl Half {
         self.state = State::Boundary;
     }
 
-    /// Bytes passed over while no message could be understood; 0 when its place is known.
-    pub(super) fn lost(&self) -> u64 {
-        match self.state {
-            State::Search(_) => self.lost,
+    /// Bytes that are known to be no part of a message since the last one that was understood; 0
+    /// when its place is known.
+    fn lost(&self) -> u64 {
+        match &self.state {
+            State::Search(search) if !search.is_in_chunked() => {
+                self.lost + search.dismissed() as u64
+            }
             _ => 0,
         }
     }

@@ -7,6 +7,7 @@
 
 use super::frame::{FieldsDecoder, Kind, Progress};
 use super::methods;
+use crate::arrivals::Arrivals;
 use memchr::{memmem, memrchr};
 use pixie_core::time::MonotonicTime;
 use std::borrow::Cow;
@@ -26,22 +27,26 @@ pub(super) struct Search {
     kind: Kind,
     /// The search is also for the end of a chunked body.
     in_chunked: bool,
-    /// What may still be a part of what is searched for.
+    /// What may still be a part of what is searched for, from `candidate` on.
     buffer: Vec<u8>,
+    candidate: usize,
     /// Where in `buffer` each search goes on.
     start_from: usize,
     end_from: usize,
     /// `buffer` follows directly on a gap.
     fresh: bool,
-    /// When the first byte of `buffer` was transferred that may be a part of what is searched for.
-    since: MonotonicTime,
+    /// When the bytes of `buffer` were transferred.
+    arrivals: Arrivals,
+    /// When what lies before `buffer` was.
+    before: MonotonicTime,
 }
 
 /// What a search came to, and how many bytes were passed over since the last time.
 #[derive(Debug)]
 pub(super) enum Outcome<'a> {
-    /// A message begins with `rest`, and its first byte was transferred at `since`.
-    Start { passed: usize, rest: Cow<'a, [u8]>, since: MonotonicTime },
+    /// A message begins with `rest`. Its first byte was transferred at `since`, and what lies before
+    /// it at `before`.
+    Start { passed: usize, rest: Cow<'a, [u8]>, since: MonotonicTime, before: MonotonicTime },
     /// The chunked body has ended, and `rest` follows.
     End { passed: usize, rest: Cow<'a, [u8]> },
     /// Nothing yet.
@@ -55,16 +60,19 @@ impl Search {
             kind,
             in_chunked: false,
             buffer: Vec::new(),
+            candidate: 0,
             start_from: 0,
             end_from: 0,
             fresh: true,
-            since: MonotonicTime::default(),
+            arrivals: Arrivals::default(),
+            before: MonotonicTime::default(),
         }
     }
 
-    /// For the end of a chunked body, directly after a gap, or the start of a message.
-    pub(super) fn in_chunked(kind: Kind) -> Self {
-        Self { in_chunked: true, ..Self::for_start(kind) }
+    /// For the end of a chunked body, directly after a gap that came at `before`, or the start of a
+    /// message.
+    pub(super) fn in_chunked(kind: Kind, before: MonotonicTime) -> Self {
+        Self { in_chunked: true, before, ..Self::for_start(kind) }
     }
 
     /// True when the end of a chunked body is searched for.
@@ -75,26 +83,41 @@ impl Search {
     /// Searches on. Only what may be a part of what is searched for is copied.
     pub(super) fn push<'a>(&mut self, time: MonotonicTime, bytes: &'a [u8]) -> Outcome<'a> {
         if self.buffer.is_empty() {
+            self.arrivals = Arrivals::at(time);
             let hit = self.find(bytes);
             if let Hit::Nothing { keep } = hit {
                 self.buffer = bytes.get(keep..).unwrap_or_default().to_vec();
-                self.since = time;
                 return Outcome::Nothing { passed: self.forgotten(keep) };
             }
-            return hit.outcome(time, |at| Cow::Borrowed(bytes.get(at..).unwrap_or_default()));
+            return self.outcome(hit, |at| Cow::Borrowed(bytes.get(at..).unwrap_or_default()));
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let kept = buffer.len();
+        self.arrivals.push(buffer.len(), time);
         buffer.extend_from_slice(bytes);
         let hit = self.find(&buffer);
-        if hit.place() >= kept {
-            self.since = time;
-        }
         if let Hit::Nothing { keep } = hit {
             self.buffer = buffer;
             return Outcome::Nothing { passed: self.forget(keep) };
         }
-        hit.outcome(self.since, |at| Cow::Owned(buffer.split_off(at)))
+        self.outcome(hit, |at| Cow::Owned(buffer.split_off(at)))
+    }
+
+    fn outcome<'a>(&self, hit: Hit, rest: impl FnOnce(usize) -> Cow<'a, [u8]>) -> Outcome<'a> {
+        match hit {
+            Hit::Start(passed) => Outcome::Start {
+                passed,
+                rest: rest(passed),
+                since: self.arrivals.of(passed),
+                before: self.arrived_before(passed),
+            },
+            Hit::End(passed) => Outcome::End { passed, rest: rest(passed) },
+            Hit::Nothing { keep } => Outcome::Nothing { passed: keep },
+        }
+    }
+
+    /// When the byte came that lies before this place in the buffer.
+    fn arrived_before(&self, place: usize) -> MonotonicTime {
+        place.checked_sub(1).map_or(self.before, |last| self.arrivals.of(last))
     }
 
     /// Which of the things that are searched for comes first.
@@ -122,6 +145,7 @@ impl Search {
     /// Forgets what lies before `keep`. Not at once, but when it is half of everything: so that
     /// bytes that trickle in are not moved each time.
     fn forget(&mut self, keep: usize) -> usize {
+        self.candidate = keep;
         if keep < self.buffer.len() / 2 {
             return 0;
         }
@@ -130,12 +154,21 @@ impl Search {
         self.forgotten(keep)
     }
 
-    /// The buffer begins `length` bytes later than it did.
+    /// The buffer begins `length` bytes later than it did, with what may be a part of what is
+    /// searched for.
     fn forgotten(&mut self, length: usize) -> usize {
+        self.candidate = 0;
         self.start_from = self.start_from.saturating_sub(length);
         self.end_from = self.end_from.saturating_sub(length);
         self.fresh &= length == 0;
+        self.before = self.arrived_before(length);
+        self.arrivals = self.arrivals.after(length);
         length
+    }
+
+    /// Bytes that are kept, and known to be no part of what is searched for.
+    pub(super) fn dismissed(&self) -> usize {
+        self.candidate
     }
 
     /// Bytes that are kept, and not passed over yet.
@@ -145,7 +178,7 @@ impl Search {
 
     /// Bytes of memory that are held.
     pub(super) fn memory(&self) -> usize {
-        self.buffer.capacity()
+        self.buffer.capacity() + self.arrivals.memory()
     }
 }
 
@@ -155,26 +188,6 @@ enum Hit {
     Start(usize),
     End(usize),
     Nothing { keep: usize },
-}
-
-impl Hit {
-    fn place(self) -> usize {
-        match self {
-            Self::Start(place) | Self::End(place) | Self::Nothing { keep: place } => place,
-        }
-    }
-
-    fn outcome<'a>(
-        self,
-        since: MonotonicTime,
-        rest: impl FnOnce(usize) -> Cow<'a, [u8]>,
-    ) -> Outcome<'a> {
-        match self {
-            Self::Start(passed) => Outcome::Start { passed, rest: rest(passed), since },
-            Self::End(passed) => Outcome::End { passed, rest: rest(passed) },
-            Self::Nothing { keep } => Outcome::Nothing { passed: keep },
-        }
-    }
 }
 
 /// What one search found.

@@ -8,9 +8,6 @@ use crate::parser::{Context, Next, Output, Protocol as _, Switch, Verdict};
 use pixie_core::id::Direction;
 use pixie_core::time::MonotonicTime;
 
-/// When neither direction has been understood for this many bytes, another protocol is spoken.
-const HAND_BACK: u64 = 64 << 10;
-
 pub(super) type Session = oriented::Session<Connection>;
 
 /// Parses one connection.
@@ -98,9 +95,11 @@ impl Connection {
         } else if self.exchanges.take_release() {
             self.requests.release(&mut self.exchanges);
         }
-        let lost = self.requests.lost().min(self.responses.lost());
-        if lost > 0 && self.requests.lost() + self.responses.lost() >= HAND_BACK {
-            self.hand_over(Switch::to(Next::Detect));
+        if self.exchanges.gives_up() {
+            let switch = Switch::to(Next::Detect)
+                .with_unread(self.requests_go, self.requests.take_left())
+                .with_unread(self.requests_go.reverse(), self.responses.take_left());
+            self.hand_over(switch);
         }
     }
 
