@@ -133,6 +133,8 @@ fn fuzz_one(built: &Built, target: &str, seconds: u64, seed: Option<u32>) -> Res
         // To libFuzzer 0 is none.
         .arg(format!("-seed={}", seed.unwrap_or(0)))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
+        // Else what was found is read again every second, which no two runs do at the same point.
+        .arg("-reload=0")
         .args(["-rss_limit_mb=1024", "-timeout=20", "-print_final_stats=1", "-verbosity=0"])
         .args([&found, &kept])
         .current_dir(root())

@@ -60,6 +60,9 @@ impl Lines {
 
     /// The functions that the address is in, the innermost first. Empty when nothing is known.
     pub(crate) fn at(&self, address: u64) -> Vec<LineFrame> {
+        if address == u64::MAX {
+            return Vec::new(); // addr2line asks for the byte after it.
+        }
         let Ok(mut frames) = self.context.find_frames(address).skip_all_loads() else {
             return Vec::new();
         };

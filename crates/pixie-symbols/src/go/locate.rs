@@ -100,7 +100,8 @@ pub(super) fn find_in_data(
     const OVERLAP: u64 = 128;
     let mut budget = MAX_SEARCH;
     for segment in file.segments().iter().filter(|segment| !segment.executable) {
-        let mut done = segment.address.next_multiple_of(step as u64) - segment.address;
+        let aligned = segment.address.checked_next_multiple_of(step as u64);
+        let Some(mut done) = aligned.map(|aligned| aligned - segment.address) else { continue };
         while done < segment.size && budget > 0 {
             budget = budget.saturating_sub(CHUNK);
             let address = segment.address.checked_add(done)?;
