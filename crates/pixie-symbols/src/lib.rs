@@ -13,7 +13,8 @@
 //! ```
 //!
 //! [`Symbols::matching`] finds mangled names by pattern, and [`ElfFile::go`] the functions of Go
-//! programs, stripped or not, with their returns. From an address to a name: see [`Symbolizer`].
+//! programs, stripped or not, with their returns; [`Signatures`] finds those of other stripped files
+//! by their bytes. From an address to a name: see [`Symbolizer`].
 //!
 //! Files are read, not mapped: a file that is cut short while it is mapped kills whoever looks at
 //! it, and the files that are looked at belong to strangers. Only what is asked for is read, all of
@@ -38,6 +39,7 @@ mod lines;
 mod pattern;
 mod perf_map;
 mod process;
+mod signatures;
 mod symbolizer;
 mod symbols;
 
@@ -49,5 +51,6 @@ pub use kernel::{KernelFunction, KernelSymbols};
 pub use pattern::Pattern;
 pub use perf_map::PerfMap;
 pub use process::{Mapping, Process};
+pub use signatures::{SignatureError, SignatureMatch, SignatureMatches, Signatures};
 pub use symbolizer::{FileId, Frame, Place, SourceLine, Symbolizer, SymbolizerOptions, Unknown};
 pub use symbols::{Symbol, Symbols};

@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "what uses this comes next")]
 
 mod inspect;
+mod signatures;
 mod target;
 
 pub use target::Library;
