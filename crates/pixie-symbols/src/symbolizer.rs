@@ -1,7 +1,8 @@
 use crate::binary::Names;
 use crate::elf::ElfError;
 use crate::perf_map::PerfMap;
-use crate::{BuildId, ElfFile, KernelSymbols, Mapping, Process};
+use crate::process::PerfMapVersion;
+use crate::{BuildId, ElfFile, KernelFunction, KernelSymbols, Mapping, Process};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ pub struct Symbolizer {
     by_build_id: HashMap<(BuildId, u64), FileId>,
     /// Files that are no use, so that they are not opened again.
     useless: HashMap<(Box<str>, u64), Unknown>,
-    perf_maps: HashMap<u32, Arc<PerfMap>>,
+    perf_maps: HashMap<u32, (PerfMapVersion, PerfMap)>,
     kernel: Option<KernelSymbols>,
     next: u32,
     /// Counts what was used, and orders it.
@@ -121,6 +122,9 @@ pub struct SourceLine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unknown {
+    /// The process had ended before it was looked at.
+    #[error("the process was not known")]
+    NoProcess,
     /// The process has no code at the address, as far as its mappings were known.
     #[error("nothing is mapped there")]
     NotMapped,
@@ -199,6 +203,21 @@ impl Symbolizer {
     /// [`Process::refresh`] and ask again.
     pub fn locate(&mut self, process: &Process, address: u64) -> Result<Place, Unknown> {
         let mapping = process.mapping(address).ok_or(Unknown::NotMapped)?;
+        self.locate_in(process, mapping, address, None)
+    }
+
+    /// The same in a mapping of the process, whose file may have been opened before: so it works for
+    /// a process that has ended.
+    ///
+    /// # Errors
+    /// As [`Symbolizer::locate`].
+    pub fn locate_in(
+        &mut self,
+        process: &Process,
+        mapping: &Mapping,
+        address: u64,
+        opened: Option<&ElfFile>,
+    ) -> Result<Place, Unknown> {
         let vdso = &*mapping.path == Path::new("[vdso]");
         if mapping.inode == 0 && !vdso {
             return Ok(Place::Generated { pid: process.pid(), address });
@@ -211,11 +230,15 @@ impl Symbolizer {
         let file = match known {
             Some(file) => file,
             None => {
-                let elf = self.open_mapping(process, mapping, &key)?;
+                let elf = match opened {
+                    Some(elf) => elf.clone(),
+                    None => self.open_mapping(process, mapping, &key)?,
+                };
                 self.add(elf, &mapping.path, process.root(), Some(key))
             }
         };
-        let offset = (address - mapping.start).checked_add(mapping.offset);
+        let offset = address.checked_sub(mapping.start);
+        let offset = offset.and_then(|offset| offset.checked_add(mapping.offset));
         self.clock += 1;
         let open = self.files.get_mut(&file).ok_or(Unknown::Forgotten)?;
         open.used = self.clock;
@@ -237,16 +260,21 @@ impl Symbolizer {
     }
 
     /// Reads the list of functions that a run-time compiler in the process keeps. Each call reads it
-    /// anew: it grows.
+    /// anew if it has changed: it grows.
     ///
     /// # Errors
     /// When there is none.
     pub fn read_perf_map(&mut self, process: &Process) -> io::Result<()> {
+        let version = process.perf_map_version()?;
+        let known = self.perf_maps.get(&process.pid());
+        if known.is_some_and(|(known, _)| *known == version) {
+            return Ok(());
+        }
         let map = process.perf_map()?;
         if self.perf_maps.len() >= self.options.open_files {
             self.perf_maps.clear();
         }
-        self.perf_maps.insert(process.pid(), Arc::new(map));
+        self.perf_maps.insert(process.pid(), (version, map));
         Ok(())
     }
 
@@ -268,7 +296,7 @@ impl Symbolizer {
         match place {
             Place::File { file, address } => self.name_at(file, address),
             Place::Generated { pid, address } => {
-                let map = self.perf_maps.get(&pid).ok_or(Unknown::NoFile)?;
+                let (_, map) = self.perf_maps.get(&pid).ok_or(Unknown::NoFile)?;
                 let (name, _) = map.at(address).ok_or(Unknown::NoSymbol)?;
                 Ok(Arc::from([Frame { function: name.into(), line: None, inlined: false }]))
             }
@@ -281,16 +309,24 @@ impl Symbolizer {
     /// # Errors
     /// Why there is no name.
     pub fn name_in_kernel(&mut self, address: u64) -> Result<Arc<[Frame]>, Unknown> {
-        if self.kernel.is_none() {
-            self.read_kernel().map_err(|_| Unknown::Unreadable)?;
-        }
-        let kernel = self.kernel.as_ref().filter(|kernel| !kernel.is_empty());
-        let function = kernel.ok_or(Unknown::KernelHidden)?.at(address).ok_or(Unknown::NoSymbol)?;
+        let function = self.kernel_function(address)?;
         let name = match function.module {
             Some(module) => format!("{} [{module}]", function.name),
             None => function.name.to_owned(),
         };
         Ok(Arc::from([Frame { function: name.into(), line: None, inlined: false }]))
+    }
+
+    /// The same, with the module apart.
+    ///
+    /// # Errors
+    /// Why there is no name.
+    pub fn kernel_function(&mut self, address: u64) -> Result<KernelFunction<'_>, Unknown> {
+        if self.kernel.is_none() {
+            self.read_kernel().map_err(|_| Unknown::Unreadable)?;
+        }
+        let kernel = self.kernel.as_ref().filter(|kernel| !kernel.is_empty());
+        kernel.ok_or(Unknown::KernelHidden)?.at(address).ok_or(Unknown::NoSymbol)
     }
 
     /// The path of a file, as the process saw it that had it mapped first.

@@ -18,6 +18,9 @@ const MAX_VDSO: u64 = 1 << 18;
 /// The largest map of a run-time compiler that is read, in bytes.
 const MAX_PERF_MAP: u64 = 1 << 30;
 
+/// The inode, the length, and the time of the last change of a run-time compiler's map.
+pub(crate) type PerfMapVersion = (u64, u64, i64, i64);
+
 /// The code that a process has mapped, as it was when it was looked at.
 ///
 /// Mappings stay known when the process has ended. Files that were not opened before
@@ -118,8 +121,7 @@ impl Process {
     /// # Errors
     /// When it wrote none, they cannot be read, or another user wrote them.
     pub fn perf_map(&self) -> io::Result<PerfMap> {
-        let name = format!("tmp/perf-{}.map", self.own_pid()?);
-        let input = Input::open(&self.root().join(name))?;
+        let input = Input::open(&self.perf_map_path()?)?;
         // Everybody may write there: it must be of the process's user, or of root.
         let owner = input.as_file().map(|file| file.metadata().map(|metadata| metadata.uid()));
         let user = fs::metadata(self.folder(""))?.uid();
@@ -127,6 +129,16 @@ impl Process {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's"));
         }
         PerfMap::parse(BufReader::new(io::Read::take(input.reader(), MAX_PERF_MAP)))
+    }
+
+    /// By what to know that the map has changed.
+    pub(crate) fn perf_map_version(&self) -> io::Result<PerfMapVersion> {
+        let metadata = fs::metadata(self.perf_map_path()?)?;
+        Ok((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+    }
+
+    fn perf_map_path(&self) -> io::Result<PathBuf> {
+        Ok(self.root().join(format!("tmp/perf-{}.map", self.own_pid()?)))
     }
 
     /// The process's id as it sees it itself: the last of `NSpid`.
