@@ -1,4 +1,5 @@
 use pixie_probes::ProbeError;
+use pixie_profiler::ProfileError;
 use std::io;
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum Error {
     /// Nothing was asked for.
-    #[error("nothing to trace: ask for something, with `Tracer::kprobes` for instance")]
+    #[error(
+        "nothing to trace: ask for something, with `Tracer::kprobes` or `Tracer::profiler` for instance"
+    )]
     NothingToTrace,
     /// There is nowhere to send records to.
     #[error("no sink: records need somewhere to go, add one with `sink`")]
@@ -23,6 +26,9 @@ pub enum Error {
     /// Socket traffic cannot be captured.
     #[error("socket traffic cannot be captured: {0}")]
     Capture(#[from] ProbeError),
+    /// Call stacks cannot be sampled.
+    #[error("call stacks cannot be sampled: {0}")]
+    Profile(#[from] ProfileError),
     /// A thread could not be started.
     #[error("the thread {name:?} could not be started: {cause}; is a limit on threads reached?")]
     Thread {

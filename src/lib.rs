@@ -45,6 +45,7 @@
 mod builder;
 mod error;
 mod pipeline;
+mod profiling;
 mod replay;
 mod report;
 mod session;
@@ -53,6 +54,7 @@ mod tracer;
 pub use builder::Builder;
 pub use error::Error;
 pub use pipeline::ConnectionLimits;
+pub use profiling::Profiling;
 pub use replay::{Player, Recorded, Replay};
 pub use report::Report;
 pub use session::Session;
@@ -64,4 +66,5 @@ pub use pixie_core::{
     time,
 };
 pub use pixie_probes::{Attachment, Backend, CaptureOptions, Filter, ProbeError, event};
+pub use pixie_profiler::{self as profiler, ProfileError};
 pub use pixie_protocols as protocols;

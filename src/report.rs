@@ -9,6 +9,8 @@ use std::fmt;
 pub struct Report {
     /// What the capture of socket traffic came to; `None` when it is not under way.
     pub traffic: Option<pixie_probes::Report>,
+    /// What the sampling of call stacks came to; `None` when it is not under way.
+    pub profiler: Option<pixie_profiler::Report>,
     /// The names of the protocols that are parsed.
     pub protocols: Vec<&'static str>,
     /// What else is worth knowing.
@@ -30,6 +32,11 @@ impl Report {
             lines.extend(traffic.attachments.iter().map(attachment));
             lines.extend(traffic.notes.iter().map(|note| format!("  note: {note}")));
             lines.push(format!("protocols: {}", self.protocols.join(", ")));
+        }
+        if let Some(profiler) = &self.profiler {
+            lines.push(format!("call stacks: on Linux {}", profiler.kernel));
+            lines.extend(profiler.attachments.iter().map(attachment));
+            lines.extend(profiler.notes.iter().map(|note| format!("  note: {note}")));
         }
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         lines

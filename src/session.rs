@@ -62,16 +62,16 @@ impl Session {
         Self { report, stop_timeout: Duration::ZERO, workers, accounts, delivery: None }
     }
 
-    /// A session that sends records there, and has that long to stop.
-    pub(crate) fn new(report: Report, delivery: SharedDelivery, stop_timeout: Duration) -> Self {
-        let delivery = Some(delivery);
-        Self { report, stop_timeout, workers: Vec::new(), accounts: Vec::new(), delivery }
-    }
-
-    /// Adds a thread that makes records, and its account.
-    pub(crate) fn add(&mut self, worker: Running, account: Account) {
-        self.workers.push(worker);
-        self.accounts.push(account);
+    /// A session of these threads that make records, with the account of each. They send records to
+    /// `delivery`, and have that long to stop.
+    pub(crate) fn new(
+        report: Report,
+        delivery: SharedDelivery,
+        stop_timeout: Duration,
+        parts: Vec<(Running, Account)>,
+    ) -> Self {
+        let (workers, accounts) = parts.into_iter().unzip();
+        Self { report, stop_timeout, workers, accounts, delivery: Some(delivery) }
     }
 
     /// What was attached, what was not, and why. To be shown to people as it is.

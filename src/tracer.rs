@@ -2,13 +2,15 @@ use crate::builder::Builder;
 use crate::pipeline::Pipeline;
 use crate::pipeline::delivery::{Delivery, SharedDelivery};
 use crate::pipeline::worker::Worker;
-use crate::session::Running;
-use crate::{Error, Report, Session};
-use pixie_core::Stats;
+use crate::profiling::{ProfileWorker, SharedAccount};
+use crate::session::{Account, Running};
+use crate::{Error, Profiling, Report, Session};
 use pixie_core::id::Pid;
 use pixie_core::record::CgroupId;
+use pixie_core::{RecordKind, Stats};
 use pixie_probes::event::EventSource;
 use pixie_probes::{Backend, Capture, CaptureOptions, Filter};
+use pixie_profiler::Profiler;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +37,7 @@ pub type Tracer = Builder<Live>;
 /// The source of a [`Tracer`]: what happens on this machine.
 pub struct Live {
     traffic: bool,
+    profiling: Option<Profiling>,
     capture: CaptureOptions,
     through: Vec<Through>,
     queue_records: usize,
@@ -49,6 +52,7 @@ impl Default for Live {
     fn default() -> Self {
         Self {
             traffic: false,
+            profiling: None,
             capture: CaptureOptions::default(),
             through: Vec::new(),
             queue_records: 8 << 10,
@@ -71,6 +75,15 @@ impl Tracer {
     /// [`Backend`].
     pub fn kprobes(mut self) -> Self {
         self.source.traffic = true;
+        self
+    }
+
+    /// Samples the call stacks of every process: so many times a second on each CPU that is not idle,
+    /// or as [`Profiling`] says. The same filters as for traffic say whose, but for those by port.
+    ///
+    /// Makes [`Stack`](crate::record::Stack) records, one a second for each distinct stack.
+    pub fn profiler(mut self, profiling: impl Into<Profiling>) -> Self {
+        self.source.profiling = Some(profiling.into());
         self
     }
 
@@ -195,41 +208,110 @@ impl Tracer {
     /// When nothing was asked for, when nothing of it can be had (the message says why, and what to
     /// do about it), and when a protocol is named that there is not.
     pub fn start(self) -> Result<Session, Error> {
-        if !self.source.traffic {
+        let interest = self.interest();
+        let Live { traffic, profiling, capture, through, stop_timeout, .. } = self.source;
+        if !traffic && profiling.is_none() {
             return Err(Error::NothingToTrace);
         }
         if self.sinks.is_empty() {
             return Err(Error::NoSink);
         }
-        let pipeline = Pipeline::new(&self.options, self.interest(), true)?;
-        let mut report = Report { protocols: pipeline.protocols(), ..Report::default() };
-        if report.protocols.is_empty() {
-            report.notes.push("nothing is captured: no sink wants what is parsed".to_owned());
+        let mut report = Report::default();
+        let mut pipeline = None;
+        if traffic {
+            let wanted = Pipeline::new(&self.options, interest, true)?;
+            report.protocols = wanted.protocols();
+            pipeline = Some(wanted).filter(|wanted| !wanted.protocols().is_empty());
+            if pipeline.is_none() {
+                report.notes.push("nothing is captured: no sink wants what is parsed".to_owned());
+            }
+        }
+        let sampled = profiling.filter(|_| {
+            let wanted = interest.wants(RecordKind::Stack);
+            if !wanted {
+                report.notes.push("nothing is sampled: no sink wants call stacks".to_owned());
+            }
+            wanted
+        });
+        if pipeline.is_none() && sampled.is_none() {
             return Ok(Session::idle(report));
         }
-        let delivery = Delivery::start(self.sinks, self.source.queue_records)?;
-        let delivery = SharedDelivery::new(delivery);
-        let capture = Capture::start(&self.source.capture)?;
-        report.traffic = Some(capture.report().clone());
-        let capture: Box<dyn EventSource> = Box::new(capture);
-        let source =
-            self.source.through.into_iter().fold(capture, |source, through| through(source));
-        let stop_timeout = self.source.stop_timeout;
-        let poll_interval = self.source.poll_interval;
-        let mut session = Session::new(report, delivery.clone(), stop_timeout);
-        let account = Arc::new(Mutex::new(Stats::default()));
-        let stats = Arc::clone(&account);
+        let delivery = SharedDelivery::new(Delivery::start(self.sinks, self.source.queue_records)?);
         // Half of the time is for the sinks.
-        let drain_timeout = stop_timeout / 2;
-        let worker = Running::start("pixie", move |stop| {
-            Worker { source, pipeline, delivery, poll_interval, stop, drain_timeout, stats }.run();
-        })?;
-        let enter = move |stats: &mut Stats| {
-            *stats = account.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        };
-        session.add(worker, Box::new(enter));
-        Ok(session)
+        let drain = stop_timeout / 2;
+        let filter = capture.filter.clone();
+        let profiling = sampled.map(|it| it.filtered(&filter, capture.include_self));
+        let mut results = Vec::new();
+        if let Some(pipeline) = pipeline {
+            let poll_interval = self.source.poll_interval;
+            let source = |report: &mut Report| -> Result<Box<dyn EventSource>, Error> {
+                let capture = Capture::start(&capture)?;
+                report.traffic = Some(capture.report().clone());
+                let capture: Box<dyn EventSource> = Box::new(capture);
+                Ok(through.into_iter().fold(capture, |source, through| through(source)))
+            };
+            results.push(source(&mut report).and_then(|source| {
+                start_worker(source, pipeline, poll_interval, drain, delivery.clone())
+            }));
+        }
+        if let Some(profiling) = profiling {
+            let excluded = filter.exclude_executables;
+            results.push(Profiler::start(&profiling.sampling).map_err(Error::from).and_then(
+                |it| {
+                    report.profiler = Some(it.report().clone());
+                    start_profile_worker(it, profiling, excluded, drain, delivery.clone())
+                },
+            ));
+        }
+        let (mut parts, mut failures) = (Vec::new(), Vec::new());
+        for result in results {
+            match result {
+                Ok(part) => parts.push(part),
+                Err(error) => failures.push(error),
+            }
+        }
+        report.notes.extend(failures.iter().map(ToString::to_string));
+        match failures.into_iter().next() {
+            Some(error) if parts.is_empty() => Err(error),
+            _ => Ok(Session::new(report, delivery, stop_timeout, parts)),
+        }
     }
+}
+
+/// Starts the thread that captures and parses.
+fn start_worker(
+    source: Box<dyn EventSource>,
+    pipeline: Pipeline,
+    poll_interval: Duration,
+    drain_timeout: Duration,
+    delivery: SharedDelivery,
+) -> Result<(Running, Account), Error> {
+    let stats = Arc::new(Mutex::new(Stats::default()));
+    let account = Arc::clone(&stats);
+    let running = Running::start("pixie", move |stop| {
+        Worker { source, pipeline, delivery, poll_interval, stop, drain_timeout, stats }.run();
+    })?;
+    let enter = move |stats: &mut Stats| {
+        *stats = account.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    };
+    Ok((running, Box::new(enter)))
+}
+
+/// Starts the thread that names call stacks.
+fn start_profile_worker(
+    profiler: Profiler,
+    profiling: Profiling,
+    exclude_executables: Vec<PathBuf>,
+    drain_timeout: Duration,
+    delivery: SharedDelivery,
+) -> Result<(Running, Account), Error> {
+    let account = SharedAccount::default();
+    let entries = account.clone();
+    let running = Running::start("pixie-profiler", move |stop| {
+        ProfileWorker::new(profiler, profiling, exclude_executables, delivery, entries)
+            .run(&stop, drain_timeout);
+    })?;
+    Ok((running, Box::new(move |stats| account.enter(stats))))
 }
 
 impl fmt::Debug for Live {

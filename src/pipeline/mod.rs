@@ -17,7 +17,7 @@ mod conversation;
 pub(crate) mod delivery;
 mod losses;
 mod options;
-mod processes;
+pub(crate) mod processes;
 pub(crate) mod worker;
 
 pub use options::ConnectionLimits;

@@ -1,7 +1,7 @@
 use indexmap::IndexMap;
 use pixie_core::Text;
 use pixie_core::id::Pid;
-use pixie_core::record::Process;
+use pixie_core::record::{CgroupId, Process};
 use pixie_probes::event::Open;
 use rustc_hash::FxBuildHasher;
 use std::fs;
@@ -16,7 +16,7 @@ const TICK_NS: u64 = 10_000_000;
 
 /// The processes that events were seen in, each described once.
 #[derive(Debug)]
-pub(super) struct Processes {
+pub(crate) struct Processes {
     known: IndexMap<Key, Arc<Process>, FxBuildHasher>,
     /// Whether the processes run on this machine now, so that `/proc` tells of them.
     live: bool,
@@ -25,19 +25,38 @@ pub(super) struct Processes {
 /// What names a process for good, as long as it runs the same program.
 type Key = (Pid, u64, [u8; 16]);
 
+/// What the kernel says of a process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) pid: Pid,
+    /// In nanoseconds since boot; 0 when unknown.
+    pub(crate) start_time_ns: u64,
+    /// Padded with NUL.
+    pub(crate) comm: [u8; 16],
+    pub(crate) cgroup: Option<CgroupId>,
+}
+
+impl From<&Open> for Seen {
+    fn from(open: &Open) -> Self {
+        let Open { pid, start_time_ns, comm, cgroup, .. } = *open;
+        Self { pid, start_time_ns, comm, cgroup }
+    }
+}
+
 impl Processes {
     /// Processes of this machine when `live`; else of another place or time.
-    pub(super) fn new(live: bool) -> Self {
+    pub(crate) fn new(live: bool) -> Self {
         Self { known: IndexMap::default(), live }
     }
 
-    /// The process that `open` tells of. The first time, `/proc` is asked for the rest.
-    pub(super) fn get(&mut self, open: &Open) -> Arc<Process> {
-        let key = (open.pid, open.start_time_ns, open.comm);
+    /// The process that was seen. The first time, `/proc` is asked for the rest.
+    pub(crate) fn get(&mut self, seen: impl Into<Seen>) -> Arc<Process> {
+        let seen = seen.into();
+        let key = (seen.pid, seen.start_time_ns, seen.comm);
         if let Some(process) = self.known.get(&key) {
             return Arc::clone(process);
         }
-        let process = Arc::new(describe(open, self.live));
+        let process = Arc::new(describe(seen, self.live));
         if self.known.len() >= CAPACITY {
             self.make_room();
         }
@@ -45,7 +64,7 @@ impl Processes {
         process
     }
 
-    /// Forgets the processes that no connection names, or all where every one is named.
+    /// Forgets the processes that nothing names, or all where every one is named.
     fn make_room(&mut self) {
         self.known.retain(|_, process| Arc::strong_count(process) > 1);
         if self.known.len() >= CAPACITY {
@@ -54,16 +73,16 @@ impl Processes {
     }
 }
 
-fn describe(open: &Open, live: bool) -> Process {
-    let comm = open.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-    let mut process = Process::new(open.pid, Text::from_bytes(comm.to_vec()));
-    process.start_time_ns = open.start_time_ns;
-    process.cgroup = open.cgroup;
+fn describe(seen: Seen, live: bool) -> Process {
+    let comm = seen.comm.split(|byte| *byte == 0).next().unwrap_or_default();
+    let mut process = Process::new(seen.pid, Text::from_bytes(comm.to_vec()));
+    process.start_time_ns = seen.start_time_ns;
+    process.cgroup = seen.cgroup;
     // A pid may mean another process to us than to the kernel, when we are in a pid namespace or
     // the process has ended: believe `/proc` only where it tells of the same start.
-    if live && started_at(open.pid).is_some_and(|start| same_start(start, open.start_time_ns)) {
-        process.exe = executable(open.pid);
-        process.container = fs::read_to_string(format!("/proc/{}/cgroup", open.pid))
+    if live && started_at(seen.pid).is_some_and(|start| same_start(start, seen.start_time_ns)) {
+        process.exe = executable(seen.pid);
+        process.container = fs::read_to_string(format!("/proc/{}/cgroup", seen.pid))
             .ok()
             .and_then(|paths| container(&paths).map(Text::from));
     }
@@ -125,7 +144,7 @@ mod tests {
     fn our_own_process_is_described_from_proc() {
         let pid = Pid(std::process::id());
         let start_time_ns = started_at(pid).expect("/proc tells of us");
-        let process = describe(&open(pid, start_time_ns), true);
+        let process = describe(seen(pid, start_time_ns), true);
         let exe = std::env::current_exe().unwrap();
         assert_eq!(process.exe.unwrap().to_str(), exe.to_str().unwrap());
         assert_eq!(process.comm, "test");
@@ -135,7 +154,7 @@ mod tests {
     fn another_process_of_the_same_pid_is_not_mistaken_for_it() {
         let pid = Pid(std::process::id());
         let start_time_ns = started_at(pid).expect("/proc tells of us");
-        let process = describe(&open(pid, start_time_ns + 3 * TICK_NS), true);
+        let process = describe(seen(pid, start_time_ns + 3 * TICK_NS), true);
         assert_eq!(process.exe, None);
     }
 
@@ -143,25 +162,14 @@ mod tests {
     fn the_number_of_known_processes_is_bounded() {
         let mut processes = Processes::new(false);
         let named: Vec<_> =
-            (0..3 * CAPACITY as u32).map(|pid| processes.get(&open(Pid(pid), 1))).collect();
+            (0..3 * CAPACITY as u32).map(|pid| processes.get(seen(Pid(pid), 1))).collect();
         assert!(processes.known.len() <= CAPACITY);
         assert_eq!(named.len(), 3 * CAPACITY);
     }
 
-    fn open(pid: Pid, start_time_ns: u64) -> Open {
+    fn seen(pid: Pid, start_time_ns: u64) -> Seen {
         let mut comm = [0; 16];
         comm[..4].copy_from_slice(b"test");
-        Open {
-            connection: pixie_core::id::ConnectionId(1),
-            time: pixie_core::time::MonotonicTime(1),
-            pid,
-            start_time_ns,
-            comm,
-            cgroup: None,
-            transport: pixie_core::id::Transport::Tcp,
-            local: None,
-            remote: None,
-            role: None,
-        }
+        Seen { pid, start_time_ns, comm, cgroup: None }
     }
 }

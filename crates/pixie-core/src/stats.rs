@@ -122,8 +122,8 @@ pub struct ParserStats {
 
 /// Sampled call stacks.
 ///
-/// Once the session has stopped, the counts of all [`Stack`](crate::record::Stack) records and
-/// `dropped` are together what `samples` says.
+/// Once the session has stopped, the counts of all [`Stack`](crate::record::Stack) records,
+/// `dropped` and `passed_over` are together what `samples` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -132,6 +132,9 @@ pub struct ProfileStats {
     pub samples: u64,
     /// Those of them that were dropped in the kernel, for whatever cause.
     pub dropped: u64,
+    /// Those of them of which no record was made: of executables that are not to be told of, and
+    /// what could not be named before the session had to stop.
+    pub passed_over: u64,
     /// Records that were made of the others.
     pub records: u64,
     /// Stacks that were followed to the function that their thread began with.
