@@ -238,7 +238,7 @@ fn unix_address(event: &[u8], length_at: usize, path_at: usize) -> Option<Option
 }
 
 #[cfg(test)]
-mod layout;
+pub(crate) mod layout;
 
 #[cfg(test)]
 mod tests {

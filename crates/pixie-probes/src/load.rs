@@ -238,7 +238,7 @@ fn set_filters(ebpf: &mut Ebpf, filter: &Filter) -> Result<(), BoxError> {
     Ok(())
 }
 
-fn insert<K: aya::Pod>(
+pub(crate) fn insert<K: aya::Pod>(
     ebpf: &mut Ebpf,
     map: &'static str,
     key: K,
@@ -250,7 +250,7 @@ fn insert<K: aya::Pod>(
 }
 
 /// Has a program note which process this is: in a pid namespace we do not know it ourselves.
-fn identify(ebpf: &mut Ebpf) -> Result<(), BoxError> {
+pub(crate) fn identify(ebpf: &mut Ebpf) -> Result<(), BoxError> {
     let program = ebpf.program_mut("identify").ok_or("the object has no program \"identify\"")?;
     let program: &mut RawTracePoint = program.try_into()?;
     program.load()?;

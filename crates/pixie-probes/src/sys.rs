@@ -7,7 +7,10 @@ const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_PROG_TEST_RUN: libc::c_int = 10;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_int = 25;
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_RINGBUF: u32 = 27;
+const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// The start of `union bpf_attr` as `BPF_MAP_CREATE` reads it (`include/uapi/linux/bpf.h`).
 #[repr(C)]
@@ -27,6 +30,19 @@ struct MapUpdate {
     _pad: u32,
     key: u64,
     value: u64,
+    flags: u64,
+}
+
+/// The same for the batch operations on maps.
+#[repr(C)]
+struct MapBatch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
     flags: u64,
 }
 
@@ -83,6 +99,62 @@ pub(crate) fn create_ring(bytes: u32) -> io::Result<OwnedFd> {
     let ring = i32::try_from(ring).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(ring) })
+}
+
+/// An array of one element of `bytes`, which can be mapped.
+pub(crate) fn create_shared_array(bytes: u32) -> io::Result<OwnedFd> {
+    let mut attributes = MapCreate {
+        map_type: BPF_MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: bytes,
+        max_entries: 1,
+        map_flags: BPF_F_MMAPABLE,
+    };
+    let array = bpf(BPF_MAP_CREATE, &mut attributes)?;
+    let array = i32::try_from(array).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(array) })
+}
+
+/// Takes all elements out of a hash map, and hands them over (Linux 5.6).
+pub(crate) fn take_all<K: aya::Pod + Default, V: aya::Pod + Default>(
+    map: BorrowedFd<'_>,
+    mut handler: impl FnMut(K, V),
+) -> io::Result<()> {
+    /// More than any bucket of the map has.
+    const BATCH: usize = 4096;
+    let mut keys = vec![K::default(); BATCH];
+    let mut values = vec![V::default(); BATCH];
+    // The number of a bucket, which the kernel goes on from.
+    let (mut from, mut to) = (0_u64, 0_u64);
+    let mut first = true;
+    loop {
+        let mut attributes = MapBatch {
+            // All of these outlive the call, and the kernel writes no more than `count` elements.
+            in_batch: if first { 0 } else { std::ptr::from_ref(&from) as u64 },
+            out_batch: std::ptr::from_mut(&mut to) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: BATCH as u32,
+            map_fd: descriptor(map),
+            elem_flags: 0,
+            flags: 0,
+        };
+        let result = bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH, &mut attributes);
+        let done = match result {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(error) => return Err(error),
+        };
+        for (key, value) in keys.iter().zip(&values).take(attributes.count as usize) {
+            handler(*key, *value);
+        }
+        if done {
+            return Ok(());
+        }
+        from = to;
+        first = false;
+    }
 }
 
 /// Puts the map `inner` at `index` of the array of maps `outer`.

@@ -14,9 +14,11 @@
 mod counters;
 mod namer;
 mod options;
+mod processes;
 mod profile;
 mod profiler;
 mod sample;
+mod unwind;
 
 pub use counters::Counters;
 pub use namer::{Namer, NamerCounters};
@@ -25,3 +27,4 @@ pub use pixie_probes::sampler::{Filter, Report};
 pub use profile::{FlameGraph, GroupBy, Measure, Profile};
 pub use profiler::{ProfileError, Profiler};
 pub use sample::{ProcessImage, Sample, StackEnd, Truncation};
+pub use unwind::{UnwindError, unwind_table};

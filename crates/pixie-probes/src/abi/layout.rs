@@ -18,13 +18,13 @@ const KIND_ENUM64: u32 = 19;
 
 /// Sizes of structs, and offsets of their members in bytes.
 #[derive(Default)]
-struct Layouts {
+pub(crate) struct Layouts {
     structs: HashMap<String, (usize, HashMap<String, usize>)>,
 }
 
 impl Layouts {
     /// Reads the section `.BTF` of an object.
-    fn read(object: &[u8]) -> Self {
+    pub(crate) fn read(object: &[u8]) -> Self {
         let file = object::File::parse(object).unwrap();
         let btf = file.section_by_name(".BTF").unwrap().data().unwrap();
         let word = |offset: usize| u32_at(btf, offset).unwrap();
@@ -60,11 +60,11 @@ impl Layouts {
         layouts
     }
 
-    fn size(&self, name: &str) -> usize {
+    pub(crate) fn size(&self, name: &str) -> usize {
         self.structs.get(name).unwrap_or_else(|| panic!("no struct {name}")).0
     }
 
-    fn offset(&self, name: &str, member: &str) -> usize {
+    pub(crate) fn offset(&self, name: &str, member: &str) -> usize {
         let members = &self.structs.get(name).unwrap_or_else(|| panic!("no struct {name}")).1;
         *members.get(member).unwrap_or_else(|| panic!("no member {member} in {name}"))
     }

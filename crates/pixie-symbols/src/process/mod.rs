@@ -82,8 +82,12 @@ impl Process {
     }
 
     /// Opens the file of a mapping: by `map_files`, which leads to the very file that is mapped,
-    /// deleted or not, or else by its path in the process's own file system.
-    pub(crate) fn open(&self, mapping: &Mapping) -> Result<ElfFile, Unknown> {
+    /// deleted or not, or else by its path in the process's own file system. The vDSO is read from
+    /// the process's memory.
+    ///
+    /// # Errors
+    /// Why it cannot be used; [`Unknown::NoFile`] for memory that is of no file.
+    pub fn open(&self, mapping: &Mapping) -> Result<ElfFile, Unknown> {
         if &*mapping.path == Path::new("[vdso]") {
             return self.vdso(mapping);
         }

@@ -1,0 +1,158 @@
+//! The clock that samples: a software event of perf on each CPU (`man 2 perf_event_open`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+
+const PERF_TYPE_SOFTWARE: u32 = 1;
+const PERF_COUNT_SW_CPU_CLOCK: u64 = 0;
+const PERF_FLAG_FD_CLOEXEC: u64 = 8;
+const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
+const PERF_EVENT_IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
+/// Bits of `struct perf_event_attr`.
+const DISABLED: u64 = 1;
+const EXCLUDE_IDLE: u64 = 1 << 7;
+const FREQUENCY: u64 = 1 << 10;
+/// `PERF_ATTR_SIZE_VER0`.
+const ATTRIBUTES_SIZE: u32 = 64;
+
+/// The first version of `struct perf_event_attr` (`include/uapi/linux/perf_event.h`).
+#[repr(C)]
+#[derive(Default)]
+struct Attributes {
+    kind: u32,
+    size: u32,
+    config: u64,
+    frequency: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup: u32,
+    breakpoint: u32,
+    config1: u64,
+}
+
+/// One event a CPU that is online.
+pub(crate) struct Clocks {
+    frequency: u32,
+    program: OwnedFd,
+    events: BTreeMap<u32, OwnedFd>,
+}
+
+impl Clocks {
+    /// Starts them. `program` runs at each tick.
+    pub(crate) fn start(program: OwnedFd, frequency: u32) -> io::Result<Self> {
+        let mut clocks = Self { frequency, program, events: BTreeMap::new() };
+        for cpu in online()? {
+            match open(clocks.program.as_raw_fd(), cpu, frequency) {
+                Ok(event) => drop(clocks.events.insert(cpu, event)),
+                // It was taken offline just now.
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(clocks)
+    }
+
+    /// Follows CPUs that came or went: the event of one that went does not come back with it.
+    pub(crate) fn follow(&mut self) {
+        let Ok(online) = online() else { return };
+        self.events.retain(|cpu, _| online.contains(cpu));
+        for cpu in online {
+            if !self.events.contains_key(&cpu)
+                && let Ok(event) = open(self.program.as_raw_fd(), cpu, self.frequency)
+            {
+                self.events.insert(cpu, event);
+            }
+        }
+    }
+
+    /// On how many CPUs there is one.
+    pub(crate) fn count(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Stops them all. Each waits for its CPU; they wait side by side.
+    pub(crate) fn stop(&mut self) {
+        let events = std::mem::take(&mut self.events);
+        std::thread::scope(|scope| {
+            for event in events.into_values() {
+                scope.spawn(move || drop(event));
+            }
+        });
+    }
+}
+
+fn open(program: libc::c_int, cpu: u32, frequency: u32) -> io::Result<OwnedFd> {
+    let attributes = Attributes {
+        kind: PERF_TYPE_SOFTWARE,
+        size: ATTRIBUTES_SIZE,
+        config: PERF_COUNT_SW_CPU_CLOCK,
+        frequency: frequency.into(),
+        flags: DISABLED | EXCLUDE_IDLE | FREQUENCY,
+        ..Attributes::default()
+    };
+    // SAFETY: the attributes are live and of the size that they state; the other arguments are
+    // numbers: any process, this CPU, no group.
+    let event = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            std::ptr::from_ref(&attributes),
+            -1,
+            cpu,
+            -1,
+            PERF_FLAG_FD_CLOEXEC,
+        )
+    };
+    let event = libc::c_int::try_from(event).map_err(io::Error::other)?;
+    if event < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+    let event = unsafe { OwnedFd::from_raw_fd(event) };
+    for (request, argument) in [(PERF_EVENT_IOC_SET_BPF, program), (PERF_EVENT_IOC_ENABLE, 0)] {
+        // SAFETY: both requests take a number.
+        if unsafe { libc::ioctl(event.as_raw_fd(), request as _, argument) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(event)
+}
+
+/// The CPUs that are online: `0-3,5`.
+fn online() -> io::Result<Vec<u32>> {
+    let text = fs::read_to_string("/sys/devices/system/cpu/online")?;
+    Ok(cpus(text.trim()))
+}
+
+fn cpus(list: &str) -> Vec<u32> {
+    let range = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse::<u32>().ok()?..=last.parse().ok()?)
+    };
+    list.split(',').filter_map(range).flatten().collect()
+}
+
+/// Waits until the ring behind `ring` has something, or the time is up.
+pub(crate) fn wait(ring: BorrowedFd<'_>, milliseconds: i32) -> io::Result<bool> {
+    let mut poll = libc::pollfd { fd: ring.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one live pollfd is passed, and said to be one.
+    match unsafe { libc::poll(&raw mut poll, 1, milliseconds) } {
+        -1 => Err(io::Error::last_os_error()),
+        ready => Ok(ready > 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cpus;
+
+    #[test]
+    fn lists_of_cpus_are_read() {
+        assert_eq!(cpus("0-3,5"), [0, 1, 2, 3, 5]);
+        assert_eq!(cpus("0"), [0]);
+        assert_eq!(cpus(""), [0; 0]);
+        assert_eq!(cpus("x,7"), [7]);
+    }
+}

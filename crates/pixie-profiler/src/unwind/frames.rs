@@ -1,0 +1,142 @@
+//! Call frame information: `.eh_frame` (Linux Standard Base, "Exception Frames") and `.debug_frame`
+//! (DWARF 5, section 6.4).
+
+use super::layout::Layout;
+use super::{UnwindError, expression};
+use gimli::{
+    BaseAddresses, CfaRule, CieOrFde, CommonInformationEntry, DebugFrame, EhFrame, EndianSlice,
+    FrameDescriptionEntry, LittleEndian, Register, RegisterRule, UnwindContext, UnwindOffset,
+    UnwindSection, UnwindTableRow, X86_64,
+};
+use pixie_probes::sampler::{Cfa, Rule, Saved};
+use std::collections::HashMap;
+
+pub(crate) type Reader<'a> = EndianSlice<'a, LittleEndian>;
+
+pub(crate) const FRAME_POINTER: Register = X86_64::RBP;
+pub(crate) const STACK_POINTER: Register = X86_64::RSP;
+const RETURN_ADDRESS: Register = X86_64::RA;
+/// Where glibc says that the kernel left the stack pointer when a signal came.
+const SIGNAL_STACK_POINTER: Cfa = Cfa::AtStackPointer(160, 0);
+
+/// Reads a section of call frame information.
+pub(crate) fn read(
+    bytes: &[u8],
+    bases: &BaseAddresses,
+    exceptions: bool,
+    layout: &mut Layout,
+) -> Result<(), UnwindError> {
+    if exceptions {
+        let mut section = EhFrame::new(bytes, LittleEndian);
+        section.set_address_size(8);
+        read_section(&section, bases, layout)
+    } else {
+        let mut section = DebugFrame::new(bytes, LittleEndian);
+        section.set_address_size(8);
+        read_section(&section, bases, layout)
+    }
+}
+
+fn read_section<'a, S>(
+    section: &S,
+    bases: &BaseAddresses,
+    layout: &mut Layout,
+) -> Result<(), UnwindError>
+where
+    S: UnwindSection<Reader<'a>>,
+{
+    let mut common: HashMap<usize, Option<CommonInformationEntry<Reader<'a>>>> = HashMap::new();
+    let mut context = UnwindContext::new();
+    let mut entries = section.entries(bases);
+    // Where an entry is damaged, so is what would come after it.
+    while let Ok(Some(entry)) = entries.next() {
+        let CieOrFde::Fde(partial) = entry else { continue };
+        let function = partial.parse(|section, bases, offset| {
+            common
+                .entry(UnwindOffset::into(offset))
+                .or_insert_with(|| section.cie_from_offset(bases, offset).ok())
+                .clone()
+                .ok_or(gimli::Error::NotCiePointer(0))
+        });
+        let Ok(function) = function else { continue };
+        read_function(section, bases, &function, &mut context, layout)?;
+    }
+    Ok(())
+}
+
+fn read_function<'a, S>(
+    section: &S,
+    bases: &BaseAddresses,
+    function: &FrameDescriptionEntry<Reader<'a>>,
+    context: &mut UnwindContext<usize>,
+    layout: &mut Layout,
+) -> Result<(), UnwindError>
+where
+    S: UnwindSection<Reader<'a>>,
+{
+    let (start, length) = (function.initial_address(), function.len());
+    let Some(end) = start.checked_add(length).filter(|end| *end > start && start != 0) else {
+        return Ok(());
+    };
+    let encoding = function.cie().encoding();
+    let signal = function.is_signal_trampoline();
+    layout.begin(start, end);
+    let Ok(mut rows) = function.rows(section, bases, context) else { return Ok(()) };
+    let mut next = start;
+    loop {
+        match rows.next_row() {
+            Ok(Some(row)) => {
+                next = row.end_address();
+                layout.row(row.start_address(), rule(section, row, encoding, signal))?;
+            }
+            Ok(None) => return Ok(()),
+            // The rest of the function is not known.
+            Err(_) => return layout.row(next, Rule::UNSUPPORTED),
+        }
+    }
+}
+
+fn rule<'a, S>(
+    section: &S,
+    row: &UnwindTableRow<usize>,
+    encoding: gimli::Encoding,
+    signal: bool,
+) -> Rule
+where
+    S: UnwindSection<Reader<'a>>,
+{
+    let evaluate = |expression: &gimli::UnwindExpression<usize>| expression.get(section).ok();
+    let saved = |rule: RegisterRule<usize>| match rule {
+        RegisterRule::SameValue => Some(Saved::Kept),
+        RegisterRule::Offset(offset) => Some(Saved::AtCfa(i16::try_from(offset).ok()?)),
+        RegisterRule::Expression(place) => expression::saved(&evaluate(&place)?, encoding),
+        _ => None,
+    };
+    let return_address = match row.register(RETURN_ADDRESS) {
+        Some(RegisterRule::Undefined) => return Rule::END,
+        Some(rule) => saved(rule),
+        None => Some(Saved::AtCfa(-8)),
+    };
+    let Some(return_address) = return_address else { return Rule::UNSUPPORTED };
+    let frame_pointer = match row.register(FRAME_POINTER) {
+        None => Saved::Kept,
+        Some(rule) => saved(rule).unwrap_or(Saved::Lost),
+    };
+    let cfa = match row.cfa() {
+        CfaRule::RegisterAndOffset { register, offset } => match i32::try_from(*offset) {
+            Ok(offset) if *register == STACK_POINTER => Cfa::StackPointer(offset),
+            Ok(offset) if *register == FRAME_POINTER => Cfa::FramePointer(offset),
+            Ok(offset) if register.0 < 16 => Cfa::Register(register.0 as u8, offset),
+            _ => Cfa::Unsupported,
+        },
+        CfaRule::Expression(place) => match evaluate(place) {
+            Some(place) => expression::cfa(&place, encoding),
+            None => Cfa::Unsupported,
+        },
+    };
+    match cfa {
+        Cfa::Unsupported => Rule::UNSUPPORTED,
+        SIGNAL_STACK_POINTER if signal => Rule::SIGNAL,
+        cfa => Rule { cfa, frame_pointer, return_address },
+    }
+}

@@ -1,0 +1,161 @@
+use super::UnwindError;
+use pixie_probes::sampler::{Row, Rule, UnwindTable};
+use std::collections::HashMap;
+
+/// The most rows of one file; a browser has 2 million.
+const MAX_ROWS: usize = 8 << 20;
+/// The most distinct rules of one file: real ones have hundreds. Those beyond are not followed.
+const MAX_RULES: usize = 4096;
+
+/// Puts the rows of functions, which come in any order, into one table.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    rules: Vec<Rule>,
+    ids: HashMap<Rule, u16>,
+    last: Option<(Rule, u16)>,
+    rows: Vec<Row>,
+    functions: Vec<Function>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Function {
+    start: u64,
+    end: u64,
+    /// Its rows.
+    first: usize,
+    count: usize,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            // For the rules that are too many.
+            rules: vec![Rule::UNSUPPORTED],
+            ids: HashMap::from([(Rule::UNSUPPORTED, 0)]),
+            last: None,
+            rows: Vec::new(),
+            functions: Vec::new(),
+        }
+    }
+}
+
+impl Layout {
+    /// Begins a function, whose rows follow.
+    pub(crate) fn begin(&mut self, start: u64, end: u64) {
+        self.functions.push(Function { start, end, first: self.rows.len(), count: 0 });
+    }
+
+    /// Adds a row to the last function.
+    pub(crate) fn row(&mut self, address: u64, rule: Rule) -> Result<(), UnwindError> {
+        if self.rows.len() >= MAX_ROWS {
+            return Err(UnwindError::TooManyRows(MAX_ROWS));
+        }
+        let rule = self.id(rule);
+        if let Some(function) = self.functions.last_mut() {
+            function.count += 1;
+            self.rows.push(Row { address, rule });
+        }
+        Ok(())
+    }
+
+    fn id(&mut self, rule: Rule) -> u16 {
+        if let Some((last, id)) = self.last
+            && last == rule
+        {
+            return id;
+        }
+        let next = self.rules.len();
+        let id = match self.ids.get(&rule) {
+            Some(id) => *id,
+            None if next >= MAX_RULES => 0,
+            None => {
+                self.rules.push(rule);
+                self.ids.insert(rule, next as u16);
+                next as u16
+            }
+        };
+        self.last = Some((rule, id));
+        id
+    }
+
+    /// The table. Where functions overlap, what comes first holds; where there is none, no rule.
+    pub(crate) fn finish(mut self) -> UnwindTable {
+        self.functions.sort_by_key(|function| (function.start, function.first));
+        let mut table = UnwindTable::default();
+        let mut rows: Vec<Row> = Vec::with_capacity(self.rows.len() + self.functions.len() / 4);
+        let mut push = |row: Row| match rows.last_mut() {
+            Some(last) if last.rule == row.rule => {}
+            Some(last) if last.address == row.address => last.rule = row.rule,
+            Some(last) if last.address > row.address => {}
+            _ => rows.push(row),
+        };
+        let mut covered = 0;
+        for function in &self.functions {
+            if function.end <= covered {
+                continue;
+            }
+            if function.start > covered && covered != 0 {
+                push(Row { address: covered, rule: Row::NONE });
+            }
+            let end = function.first + function.count;
+            for row in self.rows.get(function.first..end).unwrap_or_default() {
+                if row.address >= function.end {
+                    break;
+                }
+                let address = row.address.max(covered).max(function.start);
+                push(Row { address, rule: row.rule });
+            }
+            covered = function.end;
+        }
+        if covered != 0 {
+            push(Row { address: covered, rule: Row::NONE });
+        }
+        table.rules = self.rules;
+        table.rows = rows;
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pixie_probes::sampler::{Cfa, Saved};
+
+    fn rule(offset: i32) -> Rule {
+        Rule {
+            cfa: Cfa::StackPointer(offset),
+            frame_pointer: Saved::Kept,
+            return_address: Saved::AtCfa(-8),
+        }
+    }
+
+    #[test]
+    fn functions_are_put_in_order_with_gaps_between() {
+        let mut layout = Layout::default();
+        layout.begin(0x200, 0x210);
+        layout.row(0x200, rule(8)).unwrap();
+        layout.row(0x204, rule(16)).unwrap();
+        layout.begin(0x100, 0x110);
+        layout.row(0x100, rule(8)).unwrap();
+        layout.begin(0x110, 0x120);
+        layout.row(0x110, rule(8)).unwrap();
+        // It overlaps with the first.
+        layout.begin(0x208, 0x220);
+        layout.row(0x208, rule(24)).unwrap();
+        let table = layout.finish();
+        let rows: Vec<_> = table
+            .rows
+            .iter()
+            .map(|row| (row.address, table.rules.get(usize::from(row.rule)).copied()))
+            .collect();
+        let expected = [
+            (0x100, Some(rule(8))),
+            (0x120, None),
+            (0x200, Some(rule(8))),
+            (0x204, Some(rule(16))),
+            (0x210, Some(rule(24))),
+            (0x220, None),
+        ];
+        assert_eq!(rows, expected);
+    }
+}
