@@ -1,8 +1,9 @@
 //! gRPC: grpcio of Python, and etcd, which is grpc-go; both sides held against what they say.
 
+use crate::fetch::python_packages;
 use crate::observe::Observed;
 use crate::process::Running;
-use crate::programs::{Facts, command, python_package, sources};
+use crate::programs::{Facts, command, sources};
 use crate::runner::{Outcome, Setup, Skip, skip, tests};
 use crate::servers::{Server, free_port};
 use pixie::id::Role;
@@ -22,7 +23,7 @@ fn peer(arguments: &[&str]) -> Result<Command, Skip> {
         skip!("grpc_peer.py is not in {}", sources().display());
     }
     let mut python = command("python3")?;
-    python.env("PYTHONPATH", python_package("grpcio")?).arg(script).args(arguments);
+    python.env("PYTHONPATH", python_packages(&["grpcio"])?).arg(script).args(arguments);
     // Its own threads would otherwise warn of each other on standard error.
     python.env("GRPC_VERBOSITY", "NONE");
     Ok(python)

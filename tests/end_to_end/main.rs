@@ -25,6 +25,7 @@
 mod agent;
 mod clients;
 mod expect;
+mod fetch;
 mod observe;
 mod process;
 mod programs;
@@ -36,6 +37,7 @@ mod bodies;
 mod calls;
 mod datagrams;
 mod dns;
+mod encrypted;
 mod exchanges;
 mod faults;
 mod filters;
@@ -61,6 +63,7 @@ const THEMES: &[&[runner::Test]] = &[
     datagrams::TESTS,
     dns::TESTS,
     tls::TESTS,
+    encrypted::signatures::TESTS,
     sharing::TESTS,
     transports::TESTS,
     exchanges::TESTS,

@@ -28,22 +28,6 @@ pub(crate) fn command(name: &str) -> Result<Command, Skip> {
     Ok(Command::new(find(name)?))
 }
 
-/// The folder of a package from PyPI, which is installed where it is not yet.
-pub(crate) fn python_package(name: &str) -> Result<PathBuf, Skip> {
-    let Some(home) = std::env::var_os("HOME") else { skip!("there is no home folder") };
-    let folder = PathBuf::from(home).join(".cache/pixie/python").join(name);
-    if !folder.is_dir() {
-        let half = folder.with_extension("half");
-        let mut pip = command("python3")?;
-        pip.args(["-m", "pip", "install", "--quiet", "--target"]).arg(&half).arg(name);
-        let output = process::output(&mut pip);
-        if !output.status.success() || std::fs::rename(&half, &folder).is_err() {
-            skip!("{name} is not to be had from PyPI");
-        }
-    }
-    Ok(folder)
-}
-
 /// The folder given for machines without a compiler: compiled programs, and scripts.
 fn ready_made() -> Option<PathBuf> {
     std::env::var_os("PIXIE_TEST_PROGRAMS").map(PathBuf::from)

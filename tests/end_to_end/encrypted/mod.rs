@@ -1,0 +1,3 @@
+//! Plaintext from inside TLS libraries.
+
+pub(crate) mod signatures;

