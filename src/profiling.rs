@@ -30,7 +30,6 @@ const MAX_NAMES: usize = 4096;
 ///
 /// let profiling = Profiling::new(99)
 ///     .interval(Duration::from_secs(10))
-///     .off_cpu(Duration::from_millis(1))
 ///     .lines();
 /// # drop(profiling);
 /// ```
@@ -53,13 +52,6 @@ impl Profiling {
     /// How long stacks are added up before they become records. Default 1 s.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.sampling.interval = interval;
-        self
-    }
-
-    /// Also tells where threads wait for at least so long. Each time that one waits, its stack is
-    /// walked, which costs some 10 µs.
-    pub fn off_cpu(mut self, threshold: Duration) -> Self {
-        self.sampling.off_cpu = Some(threshold);
         self
     }
 

@@ -17,6 +17,7 @@ What to show:
       --port N          only connections with this port; can be given several times
       --cgroup ID|PATH  only processes in this cgroup: its id, or its folder under /sys/fs/cgroup;
                         can be given several times
+      --profile HZ      sample call stacks too, so many times a second on each CPU
       --demo            start a small server and client, to have something to show
 
 How:
@@ -78,6 +79,7 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
             Long("pid") => tracer = tracer.pid(parser.value()?.parse()?),
             Long("port") => tracer = tracer.port(parser.value()?.parse()?),
             Long("cgroup") => tracer = tracer.cgroup(cgroup(&parser.value()?)?),
+            Long("profile") => tracer = tracer.profiler(parser.value()?.parse::<u32>()?),
             Long("backend") => tracer = tracer.backend(parser.value()?.parse()?),
             Long("capture") => tracer = tracer.message_bytes(parser.value()?.parse()?),
             Long(DEMO_TRAFFIC) => return Ok(Command::DemoTraffic),
