@@ -22,7 +22,7 @@ fuzz_target!(|table: &[u8]| {
             }
         }
         if let Ok(points) = go.attach_points(&function) {
-            assert!(points.returns.iter().all(|at| *at >= points.entry));
+            assert!(points.returns.iter().all(|at| *at >= points.entry.offset));
         }
     }
     let _ = go.named("main.main").count();
