@@ -1,6 +1,8 @@
 //! DNS: any bytes, in any pieces, with any gaps.
 #![no_main]
 
+mod same_hashes;
+
 #[path = "../../crates/pixie-protocols/tests/support/mod.rs"]
 mod support;
 

@@ -9,6 +9,8 @@
 //! httparse understands is understood, and is the same.
 #![no_main]
 
+mod same_hashes;
+
 use libfuzzer_sys::fuzz_target;
 use pixie_core::Record;
 use pixie_core::id::Direction;

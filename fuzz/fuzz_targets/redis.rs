@@ -1,6 +1,8 @@
 //! Redis: what holds of any parser, on arbitrary bytes and gaps.
 #![no_main]
 
+mod same_hashes;
+
 #[path = "../../crates/pixie-protocols/tests/support/mod.rs"]
 mod support;
 

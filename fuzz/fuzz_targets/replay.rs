@@ -2,6 +2,8 @@
 //! bounded, and the accounts balance.
 #![no_main]
 
+mod same_hashes;
+
 use libfuzzer_sys::fuzz_target;
 use pixie::protocols::stream::StreamLimits;
 use pixie::sinks::each;

@@ -5,6 +5,8 @@
 //! nothing that was captured is missing.
 #![no_main]
 
+mod same_hashes;
+
 use libfuzzer_sys::fuzz_target;
 use pixie_core::record::Cause;
 use pixie_core::time::MonotonicTime;

@@ -1,6 +1,8 @@
 //! An ELF file of any content: nothing panics, and what is told of it holds together.
 #![no_main]
 
+mod same_hashes;
+
 use libfuzzer_sys::fuzz_target;
 use pixie_symbols::{ElfFile, Pattern, Symbolizer, SymbolizerOptions};
 use std::path::Path;

@@ -2,6 +2,8 @@
 //! search. Nothing panics, and what is told of it holds together.
 #![no_main]
 
+mod same_hashes;
+
 use libfuzzer_sys::fuzz_target;
 use pixie_symbols::ElfFile;
 

@@ -7,7 +7,7 @@
 use crate::command::{self, cargo, metadata, output, root, run};
 use crate::steps::Tally;
 use anyhow::{Context, Result, bail};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 
@@ -50,7 +50,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<ExitCode> {
     let built = build()?;
     let mut total = Tally::default();
     for targets in chosen.chunks(at_once()) {
-        total.add(fuzz(&built, targets, seconds, None));
+        total.add(fuzz(&built, targets, |_| Effort { seconds, repeated: None }));
     }
     println!("{total}");
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -91,10 +91,70 @@ pub(crate) fn build() -> Result<Built> {
     Ok(Built(folder.join(host).join("release")))
 }
 
-/// Runs fuzz targets at once, for so many seconds, and shows what each said. With a seed they try
-/// the same inputs in the same order every time, as far as they come.
-pub(crate) fn fuzz(built: &Built, targets: &[String], seconds: u64, seed: Option<u32>) -> Tally {
-    let one = |target: &String| (target.clone(), fuzz_one(built, target, seconds, seed));
+/// How much of the inputs is tried.
+#[derive(Clone, Copy)]
+pub(crate) struct Effort {
+    /// For how long.
+    pub(crate) seconds: u64,
+    /// The same inputs in the same order every time, as far as the time allows; else others.
+    pub(crate) repeated: Option<Repeated>,
+}
+
+/// What makes two runs try the same.
+#[derive(Clone, Copy)]
+pub(crate) struct Repeated {
+    /// With what the inputs are chosen; 0 is none to libFuzzer.
+    pub(crate) seed: u32,
+    /// How many inputs are tried: no machine goes further than another, however fast.
+    pub(crate) runs: u64,
+}
+
+impl Repeated {
+    /// The target, begun from the kept inputs in the order of their names (a folder has its own
+    /// order on each machine) and at the same addresses, which it sees in what it compares.
+    fn command(self, program: &Path, kept: &Path, found: &Path) -> Result<Command> {
+        let mut inputs = Vec::new();
+        for entry in std::fs::read_dir(kept)? {
+            inputs.push(entry?.path().to_string_lossy().into_owned());
+        }
+        inputs.sort();
+        let mut command = match fixed_addresses() {
+            Some(mut setarch) => {
+                setarch.arg(program);
+                setarch
+            }
+            None => Command::new(program),
+        };
+        if !inputs.is_empty() {
+            let list = found.with_extension("inputs");
+            std::fs::write(&list, inputs.join(","))?;
+            command.arg(format!("-seed_inputs=@{}", list.display()));
+        }
+        command.arg(format!("-seed={}", self.seed)).arg(format!("-runs={}", self.runs)).arg(found);
+        Ok(command)
+    }
+}
+
+/// `setarch -R`, where it is there and may do that: in some containers it may not.
+fn fixed_addresses() -> Option<Command> {
+    let setarch = command::installed("setarch")?;
+    let tried = Command::new(&setarch).args(["-R", "true"]).stderr(Stdio::null()).status();
+    if !tried.is_ok_and(|status| status.success()) {
+        return None;
+    }
+    let mut command = Command::new(setarch);
+    command.arg("-R");
+    Some(command)
+}
+
+/// Runs fuzz targets at once, each with its effort, and shows what each said.
+pub(crate) fn fuzz(
+    built: &Built,
+    targets: &[String],
+    effort: impl Fn(&str) -> Effort + Sync,
+) -> Tally {
+    let one = |target: &String| (target.clone(), fuzz_one(built, target, effort(target)));
+    let one = &one;
     let results: Vec<_> = thread::scope(|scope| {
         let running: Vec<_> =
             targets.iter().map(|target| scope.spawn(move || one(target))).collect();
@@ -119,24 +179,37 @@ pub(crate) fn fuzz(built: &Built, targets: &[String], seconds: u64, seed: Option
     tally
 }
 
-/// Runs a fuzz target for so many seconds, and returns what it said.
-fn fuzz_one(built: &Built, target: &str, seconds: u64, seed: Option<u32>) -> Result<String> {
+/// Runs a fuzz target, and returns what it said.
+fn fuzz_one(built: &Built, target: &str, effort: Effort) -> Result<String> {
     let artifacts = root().join("fuzz/artifacts").join(target);
     let kept = root().join("fuzz/corpus").join(target);
-    // What is found goes here, so that the kept corpus grows only when somebody wants it to.
-    let found = built.0.join("corpus").join(target);
+    // What is found goes here, so that the kept corpus grows only when somebody wants it to. What
+    // an earlier run found would be where this one begins: one that repeats begins without.
+    let found = match effort.repeated {
+        Some(_) => built.0.join("repeated").join(target),
+        None => built.0.join("corpus").join(target),
+    };
+    if effort.repeated.is_some() && found.exists() {
+        std::fs::remove_dir_all(&found)?;
+    }
     for folder in [&artifacts, &kept, &found] {
         std::fs::create_dir_all(folder)?;
     }
-    let run = Command::new(built.0.join(target))
-        .arg(format!("-max_total_time={seconds}"))
-        // To libFuzzer 0 is none.
-        .arg(format!("-seed={}", seed.unwrap_or(0)))
+    let program = built.0.join(target);
+    let mut command = match effort.repeated {
+        Some(repeated) => repeated.command(&program, &kept, &found)?,
+        None => {
+            let mut command = Command::new(program);
+            command.args([&found, &kept]);
+            command
+        }
+    };
+    let run = command
+        .arg(format!("-max_total_time={}", effort.seconds))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         // Else what was found is read again every second, which no two runs do at the same point.
         .arg("-reload=0")
         .args(["-rss_limit_mb=1024", "-timeout=20", "-print_final_stats=1", "-verbosity=0"])
-        .args([&found, &kept])
         .current_dir(root())
         .stdin(Stdio::null())
         .output()

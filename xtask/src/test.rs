@@ -16,7 +16,7 @@ missing, and cargo-deny; else it says which are. What cannot be done here is ski
 the last line is the sum.
 
   --quick            without fuzzing and virtual machines
-  --fuzz-seconds N   how long each fuzz target runs (default 60)";
+  --fuzz-seconds N   how long a fuzz target runs at most (default 60); lesser ones run for a third";
 
 /// What was asked for.
 struct Options {
@@ -99,6 +99,42 @@ fn tests(steps: &mut Steps) {
 /// With what the fuzz targets' inputs are chosen.
 const FUZZ_SEED: u32 = 20_261_124;
 
+/// How many inputs each fuzz target tries: about what it does in its time on a slow machine. Those
+/// of [`LONGER`] have all of the time, others a third.
+const FUZZ_RUNS: &[(&str, u64)] = &[
+    ("dns", 150_000),
+    ("http1", 600_000),
+    ("http2", 100_000),
+    ("postgres", 40_000),
+    ("proxy_protocol", 1_000_000),
+    ("redis", 300_000),
+    ("replay", 600_000),
+    ("stream", 600_000),
+    ("symbols_elf", 20_000),
+    ("symbols_pclntab", 100_000),
+    ("tls", 300_000),
+    ("websocket", 300_000),
+];
+
+/// How many inputs a fuzz target tries that is not in [`FUZZ_RUNS`].
+const OTHER_FUZZ_RUNS: u64 = 50_000;
+
+/// The fuzz targets that all else stands on.
+const LONGER: &[&str] = &["http1", "replay", "stream"];
+
+/// What is tried of a fuzz target. A check of a change should pass or fail for the change's sake:
+/// `cargo xtask fuzz` is what finds the unknown.
+fn fuzz_effort(target: &str, seconds: u64) -> fuzz::Effort {
+    let runs = FUZZ_RUNS.iter().find(|(name, _)| *name == target);
+    fuzz::Effort {
+        seconds: if LONGER.contains(&target) { seconds } else { seconds.div_ceil(3) },
+        repeated: Some(fuzz::Repeated {
+            seed: FUZZ_SEED,
+            runs: runs.map_or(OTHER_FUZZ_RUNS, |(_, runs)| *runs),
+        }),
+    }
+}
+
 /// The name of the end-to-end tests, which are a step of their own.
 const END_TO_END: &str = "end_to_end";
 
@@ -124,10 +160,12 @@ fn fuzz_targets(steps: &mut Steps, seconds: u64) {
         Ok(Tally::ONE)
     });
     let Some(built) = built else { return };
+    // Those that take the same time beside each other.
+    targets.sort_by_key(|target| !LONGER.contains(&target.as_str()));
     for targets in targets.chunks(fuzz::at_once()) {
         let name = format!("fuzz {}", targets.join(", "));
-        // A check of a change should repeat; `cargo xtask fuzz` is what finds the unknown.
-        steps.step(&name, || Ok(fuzz::fuzz(&built, targets, seconds, Some(FUZZ_SEED))));
+        let effort = |target: &str| fuzz_effort(target, seconds);
+        steps.step(&name, || Ok(fuzz::fuzz(&built, targets, effort)));
     }
 }
 
