@@ -49,6 +49,7 @@ mod profiling;
 mod replay;
 mod report;
 mod session;
+pub mod tls;
 mod tracer;
 
 pub use builder::Builder;
@@ -62,8 +63,8 @@ pub use tracer::{Live, Tracer};
 
 pub use pixie_core::{
     CaptureStats, CauseStats, ConnectionStats, Interest, LostStats, ParserStats, ProfileStats,
-    Record, RecordKind, Sink, SinkError, SinkStats, Stats, StreamStats, Text, id, record, sinks,
-    time,
+    Record, RecordKind, Sink, SinkError, SinkStats, Stats, StreamStats, Text, TlsStats, id, record,
+    sinks, time,
 };
 pub use pixie_probes::{Attachment, Backend, CaptureOptions, Filter, ProbeError, event};
 pub use pixie_profiler::{self as profiler, ProfileError};

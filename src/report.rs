@@ -1,3 +1,4 @@
+use crate::tls::TlsFile;
 use pixie_probes::Attachment;
 use std::fmt;
 
@@ -30,6 +31,7 @@ impl Report {
             let pixie_probes::Report { kernel, backend, .. } = traffic;
             lines.push(format!("socket traffic: backend {backend} on Linux {kernel}"));
             lines.extend(traffic.attachments.iter().map(attachment));
+            lines.extend(traffic.tls.iter().flat_map(tls_file));
             lines.extend(traffic.notes.iter().map(|note| format!("  note: {note}")));
             lines.push(format!("protocols: {}", self.protocols.join(", ")));
         }
@@ -41,6 +43,22 @@ impl Report {
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         lines
     }
+}
+
+fn tls_file(file: &TlsFile) -> Vec<String> {
+    let TlsFile { path, library, version, attached, refused, notes, processes, .. } = file;
+    let library = library.map_or("TLS", |library| library.as_str());
+    let version = version.as_ref().map_or(String::new(), |version| format!(" {version}"));
+    let head = format!("{library}{version} in {}, {processes} processes", path.display());
+    let mut lines = Vec::new();
+    if attached.is_empty() {
+        lines.push(format!("  - {head}: nothing is probed"));
+    } else {
+        lines.push(format!("  + {head}: {}", attached.join(", ")));
+    }
+    lines.extend(refused.iter().map(|(symbol, reason)| format!("    - {symbol}: {reason}")));
+    lines.extend(notes.iter().map(|note| format!("    note: {note}")));
+    lines
 }
 
 fn attachment(Attachment { target, purpose, refused, .. }: &Attachment) -> String {

@@ -1,7 +1,7 @@
 use crate::pipeline::delivery::SharedDelivery;
 use crate::{Error, Report, Stats};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use pixie_probes::monotonic_now;
+use pixie_probes::{Reporter, monotonic_now};
 use std::fmt;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -14,7 +14,9 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// Nothing stays behind in the kernel when the session ends, nor when its process is killed.
 #[must_use = "tracing ends when the session is dropped"]
 pub struct Session {
+    /// All but what the reporter knows.
     report: Report,
+    reporter: Option<Reporter>,
     stop_timeout: Duration,
     /// The threads that make records.
     workers: Vec<Running>,
@@ -59,25 +61,30 @@ impl Session {
     /// A session in which nothing is under way.
     pub(crate) fn idle(report: Report) -> Self {
         let (workers, accounts) = (Vec::new(), Vec::new());
-        Self { report, stop_timeout: Duration::ZERO, workers, accounts, delivery: None }
+        let (reporter, stop_timeout) = (None, Duration::ZERO);
+        Self { report, reporter, stop_timeout, workers, accounts, delivery: None }
     }
 
     /// A session of these threads that make records, with the account of each. They send records to
     /// `delivery`, and have that long to stop.
     pub(crate) fn new(
         report: Report,
+        reporter: Option<Reporter>,
         delivery: SharedDelivery,
         stop_timeout: Duration,
         parts: Vec<(Running, Account)>,
     ) -> Self {
         let (workers, accounts) = parts.into_iter().unzip();
-        Self { report, stop_timeout, workers, accounts, delivery: Some(delivery) }
+        let delivery = Some(delivery);
+        Self { report, reporter, stop_timeout, workers, accounts, delivery }
     }
 
-    /// What was attached, what was not, and why. To be shown to people as it is.
+    /// What is attached now, what is not, and why. To be shown to people as it is. It grows as
+    /// processes come that use TLS libraries.
     #[must_use]
-    pub fn report(&self) -> &Report {
-        &self.report
+    pub fn report(&self) -> Report {
+        let traffic = self.reporter.as_ref().map(Reporter::report);
+        Report { traffic, ..self.report.clone() }
     }
 
     /// The account so far, at most about 100 ms old.
@@ -140,6 +147,6 @@ impl Drop for Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Session").field("report", &self.report).finish_non_exhaustive()
+        formatter.debug_struct("Session").field("report", &self.report()).finish_non_exhaustive()
     }
 }

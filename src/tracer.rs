@@ -4,6 +4,7 @@ use crate::pipeline::delivery::{Delivery, SharedDelivery};
 use crate::pipeline::worker::Worker;
 use crate::profiling::{ProfileWorker, SharedAccount};
 use crate::session::{Account, Running};
+use crate::tls::Libraries;
 use crate::{Error, Profiling, Report, Session};
 use pixie_core::id::Pid;
 use pixie_core::record::CgroupId;
@@ -84,6 +85,17 @@ impl Tracer {
     /// Makes [`Stack`](crate::record::Stack) records, one a second for each distinct stack.
     pub fn profiler(mut self, profiling: impl Into<Profiling>) -> Self {
         self.source.profiling = Some(profiling.into());
+        self
+    }
+
+    /// Captures plaintext from inside these TLS libraries too, as [`tls`](crate::tls) has them.
+    ///
+    /// Which connection carries it, and what its handshake said, the socket traffic tells: it is
+    /// captured as by [`Tracer::kprobes`].
+    pub fn tls(mut self, libraries: impl Into<Libraries>) -> Self {
+        self.source.traffic = true;
+        let capture = &mut self.source.capture;
+        capture.tls = capture.tls.union(libraries.into());
         self
     }
 
@@ -242,15 +254,16 @@ impl Tracer {
         let filter = capture.filter.clone();
         let profiling = sampled.map(|it| it.filtered(&filter, capture.include_self));
         let mut results = Vec::new();
+        let mut reporter = None;
         if let Some(pipeline) = pipeline {
             let poll_interval = self.source.poll_interval;
-            let source = |report: &mut Report| -> Result<Box<dyn EventSource>, Error> {
+            let source = || -> Result<Box<dyn EventSource>, Error> {
                 let capture = Capture::start(&capture)?;
-                report.traffic = Some(capture.report().clone());
+                reporter = Some(capture.reporter());
                 let capture: Box<dyn EventSource> = Box::new(capture);
                 Ok(through.into_iter().fold(capture, |source, through| through(source)))
             };
-            results.push(source(&mut report).and_then(|source| {
+            results.push(source().and_then(|source| {
                 start_worker(source, pipeline, poll_interval, drain, delivery.clone())
             }));
         }
@@ -273,7 +286,7 @@ impl Tracer {
         report.notes.extend(failures.iter().map(ToString::to_string));
         match failures.into_iter().next() {
             Some(error) if parts.is_empty() => Err(error),
-            _ => Ok(Session::new(report, delivery, stop_timeout, parts)),
+            _ => Ok(Session::new(report, reporter, delivery, stop_timeout, parts)),
         }
     }
 }

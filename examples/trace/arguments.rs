@@ -2,6 +2,7 @@
 
 use lexopt::prelude::{Long, Short, ValueExt as _};
 use pixie::Tracer;
+use pixie::tls::{self, Libraries, UnknownLibrary};
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -17,8 +18,11 @@ What to show:
       --port N          only connections with this port; can be given several times
       --cgroup ID|PATH  only processes in this cgroup: its id, or its folder under /sys/fs/cgroup;
                         can be given several times
+      --tls LIBRARIES   what is inside encrypted connections too: openssl, boringssl, go, gnutls,
+                        rustls, several of them with commas in between, or all
       --profile HZ      sample call stacks too, so many times a second on each CPU
-      --demo            start a small server and client, to have something to show
+      --demo            start a small server and client, to have something to show; also one that
+                        is encrypted, where there are openssl and curl, with --tls all
 
 How:
       --json            one JSON object a line
@@ -74,7 +78,11 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
             Long("quiet") => format = Format::Quiet,
             Long("stats") => show_stats = true,
             Long("record") => record = Some(parser.value()?.into()),
-            Long("demo") => demo = true,
+            Long("demo") => {
+                demo = true;
+                tracer = tracer.tls(tls::All);
+            }
+            Long("tls") => tracer = tracer.tls(libraries(&parser.value()?.parse::<String>()?)?),
             Long("for") => duration = Some(parser.value()?.parse_with(seconds)?),
             Long("pid") => tracer = tracer.pid(parser.value()?.parse()?),
             Long("port") => tracer = tracer.port(parser.value()?.parse()?),
@@ -88,6 +96,15 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
         }
     }
     Ok(Command::Trace(Box::new(Arguments { format, show_stats, duration, demo, record, tracer })))
+}
+
+/// Names with commas in between.
+fn libraries(names: &str) -> Result<Libraries, lexopt::Error> {
+    names
+        .split(',')
+        .map(str::parse)
+        .try_fold(Libraries::none(), |all, library| Ok(all.union(library?)))
+        .map_err(|error: UnknownLibrary| error.to_string().into())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -1,7 +1,7 @@
 use super::Work;
 use super::conversation::Conversation;
 use pixie_core::StreamStats;
-use pixie_core::id::{Direction, Pid};
+use pixie_core::id::{ConnectionId, Direction, Pid};
 use pixie_core::time::MonotonicTime;
 use pixie_probes::event::Data;
 use pixie_protocols::parser::Segment;
@@ -18,6 +18,8 @@ pub(super) struct Connection {
     pub(super) memory: usize,
     /// The processes that use it, where their end is the only sign of its own.
     pub(super) users: Vec<Pid>,
+    /// The connection that carries it, when it is a TLS session.
+    pub(super) carrier: Option<ConnectionId>,
     /// Bytes wait for others to come first.
     pub(super) holding: bool,
 }
@@ -39,6 +41,7 @@ impl Connection {
             last_used: time,
             memory: OVERHEAD,
             users: Vec::new(),
+            carrier: None,
             holding: false,
         }
     }

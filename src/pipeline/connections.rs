@@ -4,10 +4,11 @@ use super::options::ConnectionLimits;
 use super::processes::Processes;
 use super::{Request, Work};
 use indexmap::IndexMap;
+use pixie_core::Text;
 use pixie_core::id::{ConnectionId, Direction, Pid, Role, Transport};
 use pixie_core::record::{self, Address, Cause, Process, Stage, Traffic};
 use pixie_core::time::MonotonicTime;
-use pixie_probes::event::{Close, Data, Open};
+use pixie_probes::event::{Close, Data, Open, Secure};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(super) struct Connections {
     unknown: Arc<Process>,
     /// Which connections end with a process, because nothing else tells of their end.
     by_process: FxHashMap<Pid, HashSet<ConnectionId, FxBuildHasher>>,
+    /// Which TLS sessions each connection carries.
+    sessions: FxHashMap<ConnectionId, Vec<ConnectionId>>,
     /// Connections with bytes that wait for others to come first.
     holding: Vec<ConnectionId>,
     /// What all connections hold, in bytes.
@@ -41,6 +44,7 @@ impl Connections {
             processes: Processes::new(live),
             unknown: Arc::default(),
             by_process: FxHashMap::default(),
+            sessions: FxHashMap::default(),
             holding: Vec::new(),
             memory: 0,
             hand: 0,
@@ -66,15 +70,70 @@ impl Connections {
                 let mut known = record::Connection::new(open.connection, open.transport);
                 known.local.clone_from(&open.local);
                 known.remote.clone_from(&open.remote);
-                self.insert(process, known, open.role, open.time, work);
+                self.insert(open.connection, process, known, open.role, open.time, work);
             }
         }
+        self.update_sessions(open.connection, work);
         // The end of a TCP connection is told of; that of others is not.
         if open.transport != Transport::Tcp
             && self.by_process.entry(open.pid).or_default().insert(open.connection)
             && let Some(connection) = self.table.get_mut(&open.connection)
         {
             connection.users.push(open.pid);
+        }
+    }
+
+    /// Takes note of a TLS session, or of what is new about it.
+    pub(super) fn secure(&mut self, secure: &Secure, work: &mut Work) {
+        let mut open = Open::new(secure.session, secure.time, secure.pid, Transport::Tcp);
+        (open.start_time_ns, open.comm, open.cgroup) =
+            (secure.start_time_ns, secure.comm, secure.cgroup);
+        let process = self.processes.get(&open);
+        let carrier = secure.carrier.unwrap_or(secure.session);
+        let mut known = record::Connection::new(carrier, Transport::Tcp);
+        known.encrypted = secure.library.map(|library| Text::from(library.as_str()));
+        known.encrypted_version = secure.version.as_deref().map(Text::from);
+        if !self.table.contains_key(&secure.session) {
+            work.stats.tls.sessions += 1;
+            self.insert(secure.session, process, known, None, secure.time, work);
+        } else if let Some(session) = self.table.get_mut(&secure.session) {
+            session.conversation.learn_carrier(known, None, process);
+        }
+        let Some(session) = self.table.get_mut(&secure.session) else { return };
+        // It ends with its connection, if that is known.
+        if self.by_process.entry(secure.pid).or_default().insert(secure.session) {
+            session.users.push(secure.pid);
+        }
+        if let Some(carrier) = secure.carrier
+            && session.carrier.is_none()
+        {
+            session.carrier = Some(carrier);
+            work.stats.tls.sessions_on_connections += 1;
+            self.sessions.entry(carrier).or_default().push(secure.session);
+            self.update_sessions(carrier, work);
+        }
+    }
+
+    /// Tells the sessions that a connection carries what is known of it.
+    fn update_sessions(&mut self, carrier: ConnectionId, work: &mut Work) {
+        let Some(sessions) = self.sessions.get(&carrier) else { return };
+        let Some(carrying) = self.table.get_mut(&carrier) else { return };
+        carrying.conversation.carries_session(work);
+        let Traffic { connection, role, .. } = carrying.conversation.traffic.clone();
+        for session in sessions {
+            let Some(session) = self.table.get_mut(session) else { continue };
+            let conversation = &mut session.conversation;
+            let mut known = record::Connection::clone(&connection);
+            let old = &conversation.traffic.connection;
+            known.encrypted.clone_from(&old.encrypted);
+            known.encrypted_version.clone_from(&old.encrypted_version);
+            let given = given_protocol(&known, work);
+            conversation.learn_carrier(known, role, Arc::clone(&conversation.traffic.process));
+            if let Some((protocol, requests)) = given
+                && conversation.is_detecting()
+            {
+                conversation.begin(&*protocol, Some(requests), None, work);
+            }
         }
     }
 
@@ -102,6 +161,7 @@ impl Connections {
             self.remove(index, close.positions, close.time, work);
             work.stats.connections.closed += 1;
         }
+        self.end_sessions(close.connection, close.time, work);
     }
 
     /// Takes note of the end of a process: the connections that only it used end with it.
@@ -112,6 +172,7 @@ impl Connections {
             if connection.users.is_empty() {
                 self.remove(index, [None; 2], time, work);
                 work.stats.connections.closed += 1;
+                self.end_sessions(id, time, work);
             }
         }
     }
@@ -141,6 +202,7 @@ impl Connections {
             connection.finish([None; 2], now, work);
         }
         self.by_process.clear();
+        self.sessions.clear();
         self.holding.clear();
         self.memory = 0;
     }
@@ -148,6 +210,7 @@ impl Connections {
     /// Adds a connection, and returns its place in the table.
     fn insert(
         &mut self,
+        id: ConnectionId,
         process: Arc<Process>,
         known: record::Connection,
         role: Option<Role>,
@@ -160,14 +223,14 @@ impl Connections {
         let mut traffic = Traffic::default();
         (traffic.process, traffic.connection, traffic.role) = (process, Arc::new(known), role);
         let known = Arc::clone(&traffic.connection);
-        let mut conversation = Conversation::new(traffic);
+        let mut conversation = Conversation::new(id, traffic);
         if let Some((protocol, requests)) = given_protocol(&known, work) {
             conversation.begin(&*protocol, Some(requests), None, work);
         }
         let connection = Box::new(Connection::new(conversation, work.stream, time));
         self.memory += connection.memory;
         work.stats.connections.opened += 1;
-        self.table.insert_full(known.id, connection).0
+        self.table.insert_full(id, connection).0
     }
 
     /// Makes do with what a transfer says about a connection of which no [`Open`] told.
@@ -175,7 +238,7 @@ impl Connections {
         let transport = if data.peer.is_some() { Transport::Udp } else { Transport::Tcp };
         let mut known = record::Connection::new(data.connection, transport);
         known.remote = data.peer.map(Address::Inet);
-        self.insert(Arc::clone(&self.unknown), known, None, data.time, work)
+        self.insert(data.connection, Arc::clone(&self.unknown), known, None, data.time, work)
     }
 
     /// Forgets the least recently used connection of a sample.
@@ -216,6 +279,24 @@ impl Connections {
                 if connections.is_empty() {
                     self.by_process.remove(user);
                 }
+            }
+        }
+        if let Some(carrier) = connection.carrier
+            && let Some(sessions) = self.sessions.get_mut(&carrier)
+        {
+            sessions.retain(|session| *session != id);
+            if sessions.is_empty() {
+                self.sessions.remove(&carrier);
+            }
+        }
+    }
+
+    /// Ends the TLS sessions that a connection carried, because it has ended.
+    fn end_sessions(&mut self, carrier: ConnectionId, time: MonotonicTime, work: &mut Work) {
+        for session in self.sessions.remove(&carrier).unwrap_or_default() {
+            if let Some(index) = self.table.get_index_of(&session) {
+                self.remove(index, [None; 2], time, work);
+                work.stats.connections.closed += 1;
             }
         }
     }

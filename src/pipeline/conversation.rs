@@ -1,7 +1,7 @@
 use super::{Request, Work};
 use pixie_core::Record;
-use pixie_core::id::{ConnectionId, Direction, Transport};
-use pixie_core::record::{Cause, Process, Stage, Traffic};
+use pixie_core::id::{ConnectionId, Direction, Role, Transport};
+use pixie_core::record::{self, Cause, Process, Stage, Traffic};
 use pixie_core::time::MonotonicTime;
 use pixie_probes::event::Open;
 use pixie_protocols::detect::{Detection, Detector};
@@ -18,6 +18,8 @@ const UNKNOWN_SEGMENTS: u32 = 16;
 
 /// What is said on a connection: in which protocol, and what its parser makes of it.
 pub(super) struct Conversation {
+    /// Its id, by which the source knows it.
+    id: ConnectionId,
     /// What every record says of the connection and the process.
     pub(super) traffic: Traffic,
     state: State,
@@ -55,8 +57,9 @@ struct Unread {
 
 impl Conversation {
     /// A conversation whose protocol is to be found.
-    pub(super) fn new(traffic: Traffic) -> Self {
+    pub(super) fn new(id: ConnectionId, traffic: Traffic) -> Self {
         Self {
+            id,
             state: State::Detecting(Detector::new(traffic.connection.transport)),
             traffic,
             stumbles: 0,
@@ -75,6 +78,40 @@ impl Conversation {
             known.local = open.local.clone().or(known.local.take());
             known.remote = open.remote.clone().or(known.remote.take());
         }
+    }
+
+    /// Takes note of what carries it, as it is a TLS session.
+    pub(super) fn learn_carrier(
+        &mut self,
+        known: record::Connection,
+        role: Option<Role>,
+        process: Arc<Process>,
+    ) {
+        self.traffic.process = process;
+        self.traffic.role = role.or(self.traffic.role);
+        if *self.traffic.connection != known {
+            self.traffic.connection = Arc::new(known);
+        }
+    }
+
+    /// Takes note that it carries a TLS session: its own bytes are ciphertext. What the handshake
+    /// says is still told.
+    pub(super) fn carries_session(&mut self, work: &mut Work) {
+        if let State::Detecting(detector) = &mut self.state {
+            for direction in [Direction::Sent, Direction::Received] {
+                work.stats.parser.bytes_skipped += detector.gap(direction);
+            }
+            self.state = State::Unparsed;
+            if std::mem::replace(&mut self.detected, Detected::Found) == Detected::Not {
+                work.stats.parser.undetected -= 1;
+            }
+            self.ignore(work);
+        }
+    }
+
+    /// Whether its protocol is still looked for.
+    pub(super) fn is_detecting(&self) -> bool {
+        matches!(self.state, State::Detecting(_))
     }
 
     pub(super) fn transport(&self) -> Transport {
@@ -104,7 +141,7 @@ impl Conversation {
             }
         }
         if std::mem::take(&mut self.ignored) {
-            work.requests.push(Request::Heed(self.id()));
+            work.requests.push(Request::Heed(self.id));
         }
     }
 
@@ -254,7 +291,7 @@ impl Conversation {
 
     fn ignore(&mut self, work: &mut Work) {
         if !std::mem::replace(&mut self.ignored, true) {
-            work.requests.push(Request::Ignore(self.id()));
+            work.requests.push(Request::Ignore(self.id));
         }
     }
 

@@ -161,6 +161,10 @@ impl Pipeline {
                 connections.close(&close, work);
                 close.time
             }
+            Event::Secure(secure) => {
+                connections.secure(secure, work);
+                secure.time
+            }
             Event::Exit { pid, time } => {
                 connections.exit(pid, time, work);
                 time
@@ -215,6 +219,7 @@ impl Pipeline {
         stats.capture.probes_missed = missed;
         stats.capture.events_malformed = self.counters.malformed;
         stats.capture.bytes_captured = self.counters.captured_bytes;
+        stats.tls.calls_unmatched = self.counters.unmatched_calls;
         stats
     }
 

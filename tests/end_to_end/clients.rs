@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// What curl says of a transfer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Curl {
     pub(crate) pid: u32,
     pub(crate) local_port: u16,

@@ -53,6 +53,7 @@ mod recording;
 mod redis;
 mod sharing;
 mod tls;
+mod tls_sessions;
 mod transports;
 mod websocket;
 
@@ -64,6 +65,7 @@ const THEMES: &[&[runner::Test]] = &[
     dns::TESTS,
     tls::TESTS,
     encrypted::signatures::TESTS,
+    tls_sessions::TESTS,
     sharing::TESTS,
     transports::TESTS,
     exchanges::TESTS,

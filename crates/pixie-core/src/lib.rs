@@ -30,6 +30,6 @@ pub use record::{Record, RecordKind};
 pub use sink::{Interest, Sink, SinkError};
 pub use stats::{
     CaptureStats, CauseStats, ConnectionStats, LostStats, ParserStats, ProfileStats, SinkStats,
-    Stats, StreamStats,
+    Stats, StreamStats, TlsStats,
 };
 pub use text::Text;

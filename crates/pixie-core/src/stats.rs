@@ -21,6 +21,8 @@ pub struct Stats {
     pub stream: StreamStats,
     /// The parsers.
     pub parser: ParserStats,
+    /// Plaintext from inside TLS libraries.
+    pub tls: TlsStats,
     /// The profiler.
     pub profile: ProfileStats,
     /// The sinks, in the order in which they were added.
@@ -120,6 +122,20 @@ pub struct ParserStats {
     pub bytes_skipped: u64,
 }
 
+/// Plaintext from inside TLS libraries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct TlsStats {
+    /// Sessions seen. Each is also counted as a connection.
+    pub sessions: u64,
+    /// Of them, those of which it is known which connection carries them.
+    pub sessions_on_connections: u64,
+    /// Calls of a library's functions that were seen to return, but not to begin, because they were
+    /// under way when the function was probed: their bytes are not known.
+    pub calls_unmatched: u64,
+}
+
 /// Sampled call stacks.
 ///
 /// Once the session has stopped, the counts of all [`Stack`](crate::record::Stack) records,
@@ -216,7 +232,7 @@ impl Stats {
 impl fmt::Display for Stats {
     /// A readable account, one line a part.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { capture, connections, stream, parser, profile, sinks, lost } = self;
+        let Self { capture, connections, stream, parser, tls, profile, sinks, lost } = self;
         let traffic_was_captured = profile.samples == 0 || *capture != CaptureStats::default();
         let mut lines = Vec::new();
         if traffic_was_captured {
@@ -224,6 +240,9 @@ impl fmt::Display for Stats {
             lines.push(format!("connections  {connections}"));
             lines.push(format!("stream       {stream}"));
             lines.push(format!("parser       {parser}"));
+        }
+        if *tls != TlsStats::default() {
+            lines.push(format!("tls          {tls}"));
         }
         if profile.samples > 0 {
             lines.push(format!("profile      {profile}"));
@@ -280,6 +299,17 @@ impl fmt::Display for ParserStats {
             formatter,
             "{records} records, {detected} connections detected and {undetected} not, \
              {malformed} messages malformed, {bytes_skipped} bytes skipped"
+        )
+    }
+}
+
+impl fmt::Display for TlsStats {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sessions, sessions_on_connections, calls_unmatched } = self;
+        write!(
+            formatter,
+            "{sessions} sessions, {sessions_on_connections} on a connection that is known, \
+             {calls_unmatched} calls were under way before"
         )
     }
 }

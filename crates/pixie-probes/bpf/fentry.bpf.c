@@ -9,6 +9,7 @@
 #include "include/transfer.h"
 #include "include/cursor.h"
 #include "include/lifetime.h"
+#include "include/tls.h"
 
 static __always_inline void note_sender(struct sock *sk, struct msghdr *message)
 {

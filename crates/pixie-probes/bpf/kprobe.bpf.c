@@ -15,6 +15,7 @@
 #define told_otherwise(state) ((state)->transport == TRANSPORT_TCP)
 #include "include/on_syscall.h"
 #include "include/lifetime.h"
+#include "include/tls.h"
 
 /* A transfer that is under way, by the task that makes it. */
 struct under_way {

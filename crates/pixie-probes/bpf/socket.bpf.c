@@ -10,6 +10,7 @@
 #include "include/cursor.h"
 #include "include/uring.h"
 #include "include/lifetime.h"
+#include "include/tls.h"
 
 static __always_inline int on_length(struct sock *sk, __s32 result, __u32 flags, __u32 direction)
 {

@@ -10,6 +10,7 @@
 #define told_otherwise(state) false
 #include "include/on_syscall.h"
 #include "include/lifetime.h"
+#include "include/tls.h"
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(syscall_exited, struct pt_regs *registers, long result)

@@ -4,7 +4,7 @@
 //! is an error and never undefined behaviour. `tests/abi.rs` holds the sizes and offsets here
 //! against the BTF of the objects.
 
-use crate::event::{Close, Data, Event, Open};
+use crate::event::{Close, Data, Event, Open, Secure};
 use pixie_core::Text;
 use pixie_core::id::{ConnectionId, Direction, Pid, Role, Transport};
 use pixie_core::record::{Address, Cause, CgroupId};
@@ -16,6 +16,7 @@ const EVENT_DATA: u8 = 2;
 const EVENT_DATAGRAM: u8 = 3;
 const EVENT_CLOSE: u8 = 4;
 const EVENT_EXIT: u8 = 5;
+const EVENT_SECURE: u8 = 6;
 
 const FLAG_END: u8 = 1;
 const FLAG_SENT_KNOWN: u8 = 2;
@@ -35,6 +36,8 @@ pub(crate) const DATAGRAM_SIZE: usize = EVENT_SIZE + ADDRESS_SIZE;
 pub(crate) const OPEN_SIZE: usize = 120;
 /// Size of `struct open_unix_event`.
 pub(crate) const OPEN_UNIX_SIZE: usize = 344;
+/// Size of `struct secure_event`.
+pub(crate) const SECURE_SIZE: usize = 80;
 /// `UNIX_PATH`.
 const UNIX_PATH: usize = 108;
 
@@ -63,7 +66,8 @@ pub(crate) struct Settings {
     pub(crate) exclude_pids: u8,
     pub(crate) exclude_cgroups: u8,
     pub(crate) include_self: u8,
-    pub(crate) _pad: u16,
+    pub(crate) tls: u8,
+    pub(crate) _pad: u8,
 }
 
 /// When the event was taken: all that merging needs of a record.
@@ -82,6 +86,7 @@ pub(crate) fn decode<R>(record: &[u8], handler: impl FnOnce(Event<'_>) -> R) -> 
         }
         EVENT_OPEN => handler(Event::Open(&event.open(record)?)),
         EVENT_CLOSE => handler(Event::Close(event.close())),
+        EVENT_SECURE => handler(Event::Secure(&event.secure(record)?)),
         EVENT_EXIT => handler(Event::Exit { pid: Pid(event.length), time: event.time }),
         _ => return None,
     })
@@ -157,6 +162,23 @@ impl Header {
                 known(FLAG_RECEIVED_KNOWN, self.length),
             ],
         }
+    }
+
+    /// Which library it is, whoever knows what was probed fills in.
+    fn secure(&self, record: &[u8]) -> Option<Secure> {
+        let fixed: &[u8; SECURE_SIZE] = record.first_chunk()?;
+        Some(Secure {
+            session: self.connection,
+            carrier: Some(ConnectionId(u64_at(fixed, 48)?)).filter(|carrier| carrier.0 != 0),
+            time: self.time,
+            pid: Pid(u32_at(fixed, 56)?),
+            start_time_ns: u64_at(fixed, 32)?,
+            comm: *fixed[64..].first_chunk()?,
+            cgroup: Some(CgroupId(u64_at(fixed, 40)?)).filter(|cgroup| cgroup.0 != 0),
+            library: None,
+            version: None,
+            target: u32_at(fixed, 60)?,
+        })
     }
 
     fn open(&self, record: &[u8]) -> Option<Open> {

@@ -8,6 +8,7 @@ use crate::load::{Loaded, is_memory_lock};
 use crate::options::{Backend, CaptureOptions, Report};
 use crate::ring::Ring;
 use crate::sys;
+use crate::tls::{Known, Tracker};
 use aya::Btf;
 use aya::maps::{HashMap, MapData};
 use pixie_core::id::{ConnectionId, Pid};
@@ -35,6 +36,7 @@ pub struct Capture {
     report: Report,
     merge: Merge,
     excluded: Excluded,
+    tls: Option<Tracker>,
 }
 
 impl Capture {
@@ -53,11 +55,13 @@ impl Capture {
         let running = running(&options.filter.exclude_executables);
         let mut options = options.clone();
         options.filter.exclude_pids.extend(&running);
-        let (backend, mut loaded, notes) = climb(&options, &btf)?;
+        let (backend, mut loaded, mut notes) = climb(&options, &btf)?;
+        let tls = start_tls(&mut loaded, &options, &mut notes);
         let report = Report {
             kernel: release,
             backend,
             attachments: std::mem::take(&mut loaded.attachments),
+            tls: Vec::new(),
             notes,
         };
         let verdicts = loaded
@@ -69,13 +73,67 @@ impl Capture {
             report,
             merge: Merge::default(),
             excluded: Excluded::new(&options.filter.exclude_executables, running),
+            tls,
         })
     }
 
-    /// What was attached, what was not, and why.
+    /// What is attached now, what is not, and why.
     #[must_use]
-    pub fn report(&self) -> &Report {
-        &self.report
+    pub fn report(&self) -> Report {
+        self.reporter().report()
+    }
+
+    /// Tells the same later, when the capture is in use elsewhere: more TLS libraries are found as
+    /// processes come.
+    #[must_use]
+    pub fn reporter(&self) -> Reporter {
+        Reporter {
+            report: self.report.clone(),
+            tls: self.tls.as_ref().map(|tls| tls.known().clone()),
+        }
+    }
+}
+
+/// Tells what a [`Capture`] has attached.
+#[derive(Clone)]
+pub struct Reporter {
+    report: Report,
+    tls: Option<Known>,
+}
+
+impl Reporter {
+    /// What is attached now, what is not, and why.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let tls = self.tls.as_ref().map_or_else(Vec::new, Known::files);
+        Report { tls, ..self.report.clone() }
+    }
+}
+
+impl std::fmt::Debug for Reporter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.report().fmt(formatter)
+    }
+}
+
+/// Loads the programs for TLS libraries, where they are asked for, and starts to look for those.
+fn start_tls(
+    loaded: &mut Loaded,
+    options: &CaptureOptions,
+    notes: &mut Vec<String>,
+) -> Option<Tracker> {
+    if options.tls.is_empty() {
+        return None;
+    }
+    let started = loaded.tls_programs().and_then(|programs| {
+        Ok(Tracker::start(programs, options.tls, &options.filter, options.include_self)?)
+    });
+    match started {
+        Ok(tracker) => Some(tracker),
+        Err(error) => {
+            notes.push(format!("no TLS library is probed: {}", chain(&*error)));
+            None
+        }
     }
 }
 
@@ -122,13 +180,22 @@ fn climb(
 impl EventSource for Capture {
     fn poll(&mut self, finish: bool, handler: &mut dyn FnMut(Event<'_>)) -> usize {
         let until = if finish { u64::MAX } else { sys::monotonic_ns().saturating_sub(SETTLE_NS) };
-        let Self { loaded, merge, excluded, .. } = self;
-        if excluded.executables.is_empty() {
+        let Self { loaded, merge, excluded, tls, .. } = self;
+        let known = tls.as_ref().map(Tracker::known);
+        if excluded.executables.is_empty() && known.is_none() {
             return merge.drain(&mut loaded.rings, until, handler);
         }
         let seen = merge.drain(&mut loaded.rings, until, &mut |event| {
-            if excluded.passes(&event) {
-                handler(event);
+            if !excluded.passes(&event) {
+                return;
+            }
+            match (event, known) {
+                (Event::Secure(secure), Some(known)) => {
+                    let mut secure = secure.clone();
+                    known.name(&mut secure);
+                    handler(Event::Secure(&secure));
+                }
+                (event, _) => handler(event),
             }
         });
         for pid in excluded.newly_excluded.drain(..) {
@@ -163,19 +230,27 @@ impl EventSource for Capture {
             missed: self.loaded.missed(),
             ..Counters::default()
         };
-        for [reserved, dropped, dropped_bytes, captured, ..] in
+        for [reserved, dropped, dropped_bytes, captured, unmatched, ..] in
             self.loaded.account().unwrap_or([[0; abi::COUNTERS]; abi::COUNTER_SLOTS])
         {
             counters.reserved += reserved;
             counters.dropped += dropped;
             counters.dropped_bytes += dropped_bytes;
             counters.captured_bytes += captured;
+            counters.unmatched_calls += unmatched;
         }
         counters
     }
 
     fn detach(&mut self) {
-        self.loaded.detach();
+        // Side by side: both wait for the kernel.
+        let Self { loaded, tls, .. } = self;
+        std::thread::scope(|scope| {
+            if let Some(tls) = tls {
+                scope.spawn(|| tls.stop());
+            }
+            loaded.detach();
+        });
     }
 }
 
@@ -275,6 +350,13 @@ impl Excluded {
             Event::Open(open) => !self.open(open),
             Event::Data(data) => !self.connections.contains(&data.connection),
             Event::Close(close) => !self.connections.remove(&close.connection),
+            Event::Secure(secure) => {
+                let excluded = self.excludes(secure.pid);
+                if excluded {
+                    self.connections.insert(secure.session);
+                }
+                !excluded
+            }
             Event::Exit { pid, .. } => {
                 if self.pids.remove(pid) {
                     self.ended.push(*pid);
@@ -284,14 +366,20 @@ impl Excluded {
         }
     }
 
+    /// True when the process is excluded; the kernel is told so.
+    fn excludes(&mut self, pid: Pid) -> bool {
+        let excluded = !self.executables.is_empty() && runs(pid, &self.executables);
+        if excluded && self.pids.insert(pid) {
+            self.newly_excluded.push(pid);
+        }
+        excluded
+    }
+
     /// True when the process that opened it is excluded.
     fn open(&mut self, open: &Open) -> bool {
-        let excluded = runs(open.pid, &self.executables);
+        let excluded = self.excludes(open.pid);
         if excluded {
             self.connections.insert(open.connection);
-            if self.pids.insert(open.pid) {
-                self.newly_excluded.push(open.pid);
-            }
         } else {
             self.connections.remove(&open.connection);
         }

@@ -3,10 +3,12 @@
 //! The same events are made from packet captures and from recordings; nothing after this point
 //! knows where bytes came from.
 
+use crate::tls::Library;
 use pixie_core::id::{ConnectionId, Direction, Pid, Role, Transport};
 use pixie_core::record::{Address, Cause, CgroupId};
 use pixie_core::time::MonotonicTime;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// One event. Events of one connection come in the order of their times.
 #[derive(Clone, Copy, Debug)]
@@ -16,8 +18,10 @@ pub enum Event<'a> {
     Open(&'a Open),
     /// Bytes went over a connection.
     Data(Data<'a>),
-    /// A connection ended.
+    /// A connection or a TLS session ended.
     Close(Close),
+    /// A TLS session was first seen, or the connection that carries it became known.
+    Secure(&'a Secure),
     /// A process ended.
     Exit {
         /// The process.
@@ -52,6 +56,53 @@ pub struct Open {
     pub remote: Option<Address>,
     /// What the socket tells of the process's role.
     pub role: Option<Role>,
+}
+
+/// A TLS session was first seen, or the connection that carries it became known.
+///
+/// Its plaintext comes as [`Data`] of a connection of its own, with the session's id; its positions
+/// count from an origin of their own. It may be older than the tracer.
+#[derive(Clone, Debug)]
+pub struct Secure {
+    /// The session. An id that is known already means that more is known of it now.
+    pub session: ConnectionId,
+    /// The connection that carries it, once that is known.
+    pub carrier: Option<ConnectionId>,
+    /// When.
+    pub time: MonotonicTime,
+    /// The process.
+    pub pid: Pid,
+    /// When the process started, in nanoseconds since boot.
+    pub start_time_ns: u64,
+    /// The name of the process: the bytes before the first NUL.
+    pub comm: [u8; 16],
+    /// The cgroup of the process.
+    pub cgroup: Option<CgroupId>,
+    /// The library that encrypts, where it is known.
+    pub library: Option<Library>,
+    /// Its version, where it is known.
+    pub version: Option<Arc<str>>,
+    /// Which file was probed, as the attacher numbers them; 0 where the kernel does not say.
+    pub(crate) target: u32,
+}
+
+impl Secure {
+    /// A session of which nothing else is known.
+    #[must_use]
+    pub fn new(session: ConnectionId, time: MonotonicTime, pid: Pid) -> Self {
+        Self {
+            session,
+            carrier: None,
+            time,
+            pid,
+            start_time_ns: 0,
+            comm: [0; 16],
+            cgroup: None,
+            library: None,
+            version: None,
+            target: 0,
+        }
+    }
 }
 
 /// Bytes that one transfer carried.
@@ -187,4 +238,7 @@ pub struct Counters {
     pub malformed: u64,
     /// Bytes of payload that were captured.
     pub captured_bytes: u64,
+    /// Calls of TLS functions that were seen to return, but not to begin: they were under way when
+    /// the function was probed.
+    pub unmatched_calls: u64,
 }

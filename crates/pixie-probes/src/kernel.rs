@@ -25,7 +25,12 @@ pub(crate) fn release() -> String {
 
 /// Whether the kernel has this version or a later one; true when its release cannot be read.
 pub(crate) fn is_at_least(major: u32, minor: u32) -> bool {
-    version(&release()).is_none_or(|version| version >= (major, minor))
+    version().is_none_or(|version| version >= (major, minor, 0))
+}
+
+/// The kernel's version: 6, 1 and 18, say; `None` when its release cannot be read.
+pub(crate) fn version() -> Option<(u32, u32, u32)> {
+    version_of(&release())
 }
 
 /// Says what stands in the way, if anything does.
@@ -67,10 +72,11 @@ fn no_btf(error: io::Error) -> ProbeError {
     ProbeError::NoBtf { path: BTF_PATH, source: error.into() }
 }
 
-/// Major and minor version of a release such as `6.1.0-18-cloud-amd64`.
-fn version(release: &str) -> Option<(u32, u32)> {
+/// The version in a release such as `6.1.0-18-cloud-amd64`.
+fn version_of(release: &str) -> Option<(u32, u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    let (major, minor) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    Some((major, minor, numbers.next().and_then(Result::ok).unwrap_or(0)))
 }
 
 /// What the effective capabilities lack.
@@ -94,9 +100,9 @@ mod tests {
 
     #[test]
     fn releases_are_read() {
-        assert_eq!(version("6.1.0-18-cloud-amd64"), Some((6, 1)));
-        assert_eq!(version("5.10.0"), Some((5, 10)));
-        assert_eq!(version("unknown"), None);
+        assert_eq!(version_of("6.12.43-18-cloud-amd64"), Some((6, 12, 43)));
+        assert_eq!(version_of("5.10-rc1"), Some((5, 10, 0)));
+        assert_eq!(version_of("unknown"), None);
     }
 
     #[test]

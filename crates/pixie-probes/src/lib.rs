@@ -27,6 +27,6 @@ mod programs;
 mod ring;
 mod sys;
 
-pub use capture::{Capture, monotonic_now};
+pub use capture::{Capture, Reporter, monotonic_now};
 pub use error::ProbeError;
 pub use options::{Attachment, Backend, CaptureOptions, Filter, Report, UnknownBackend};

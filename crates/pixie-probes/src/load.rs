@@ -7,13 +7,14 @@ use crate::options::{Attachment, Backend, CaptureOptions, Filter};
 use crate::programs::{Attach, Hook, attachments, object, syscall_symbol};
 use crate::ring::{Ring, page_size};
 use crate::sys;
+use crate::tls;
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
 use aya::programs::kprobe::KProbeLink;
 use aya::programs::links::FdLink;
 use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSockAddr, FExit, KProbe, Program, ProgramError,
-    ProgramFd, RawTracePoint,
+    ProgramFd, RawTracePoint, UProbe,
 };
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use std::error::Error;
@@ -32,6 +33,17 @@ pub(crate) struct Loaded {
     pub(crate) rings: Vec<Ring>,
     pub(crate) attachments: Vec<Attachment>,
 }
+
+/// What only the programs for TLS use: small where there is none.
+const TLS_MAPS: &[&str] = &[
+    "tls_sessions",
+    "tls_calls",
+    "tls_nested",
+    "tls_prints",
+    "tls_printers",
+    "go_processes",
+    "transfers_of_threads",
+];
 
 /// What keeps a program attached; letting go of it detaches.
 enum AnyLink {
@@ -54,11 +66,17 @@ impl Loaded {
         }
         let sizes = RingSizes::new(options.ring_bytes);
         let settings = settings(options, sizes.shards);
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        loader
             .btf(Some(btf))
             .override_global("settings", &settings, true)
-            .map_max_entries("rings", sizes.shards)
-            .load(object(backend))?;
+            .map_max_entries("rings", sizes.shards);
+        if options.tls.is_empty() {
+            for map in TLS_MAPS {
+                loader.map_max_entries(map, 1);
+            }
+        }
+        let mut ebpf = loader.load(object(backend))?;
         let rings = make_rings(&mut ebpf, sizes)?;
         set_filters(&mut ebpf, &options.filter)?;
         identify(&mut ebpf)?;
@@ -114,6 +132,21 @@ impl Loaded {
             self.ebpf.program(attach.program).ok_or("the program has gone from its object")?;
         self.programs.push(program.fd()?.try_clone()?);
         Ok(())
+    }
+
+    /// Loads the programs for TLS libraries.
+    pub(crate) fn tls_programs(&mut self) -> Result<tls::Programs, BoxError> {
+        let mut programs = tls::Programs::new();
+        for &name in tls::PROGRAMS {
+            let program = self
+                .ebpf
+                .program_mut(name)
+                .ok_or_else(|| format!("the object has no program {name:?}"))?;
+            let program: &mut UProbe = program.try_into()?;
+            program.load().map_err(|error| format!("{name}: {}", chain(&error)))?;
+            programs.insert(name, program.fd()?.try_clone()?);
+        }
+        Ok(programs)
     }
 
     /// Detaches everything. The rings can still be read.
@@ -217,6 +250,7 @@ fn settings(options: &CaptureOptions, shards: u32) -> PodSettings {
         exclude_pids: (!exclude_pids.is_empty() || !exclude_executables.is_empty()).into(),
         exclude_cgroups: (!exclude_cgroups.is_empty()).into(),
         include_self: options.include_self.into(),
+        tls: (!options.tls.is_empty()).into(),
         _pad: 0,
     })
 }

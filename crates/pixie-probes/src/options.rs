@@ -1,5 +1,6 @@
 //! What to capture, of whom, and by which means.
 
+use crate::tls::{Libraries, TlsFile};
 use pixie_core::id::Pid;
 use pixie_core::record::CgroupId;
 use std::fmt;
@@ -107,6 +108,8 @@ pub struct CaptureOptions {
     pub ring_bytes: usize,
     /// Capture the tracer's own process too. Default false.
     pub include_self: bool,
+    /// Capture plaintext from inside these TLS libraries. Default none.
+    pub tls: Libraries,
 }
 
 impl Default for CaptureOptions {
@@ -118,6 +121,7 @@ impl Default for CaptureOptions {
             message_bytes: 16 << 10,
             ring_bytes: (cpus * (2 << 20)).clamp(4 << 20, 64 << 20),
             include_self: false,
+            tls: Libraries::none(),
         }
     }
 }
@@ -132,6 +136,8 @@ pub struct Report {
     pub backend: Backend,
     /// Every program, attached or not.
     pub attachments: Vec<Attachment>,
+    /// Every file with a TLS library that was found, in the order in which they were.
+    pub tls: Vec<TlsFile>,
     /// What else is worth knowing.
     pub notes: Vec<String>,
 }

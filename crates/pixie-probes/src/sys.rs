@@ -1,7 +1,8 @@
 //! The system calls that the loader library does not offer.
 
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
@@ -95,10 +96,7 @@ fn descriptor(descriptor: BorrowedFd<'_>) -> u32 {
 pub(crate) fn create_ring(bytes: u32) -> io::Result<OwnedFd> {
     let mut attributes =
         MapCreate { map_type: BPF_MAP_TYPE_RINGBUF, max_entries: bytes, ..MapCreate::default() };
-    let ring = bpf(BPF_MAP_CREATE, &mut attributes)?;
-    let ring = i32::try_from(ring).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(ring) })
+    owned(bpf(BPF_MAP_CREATE, &mut attributes)?)
 }
 
 /// An array of one element of `bytes`, which can be mapped.
@@ -207,4 +205,118 @@ pub(crate) fn lift_memory_lock_limit() -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// `struct perf_event_attr` up to `config2` (`PERF_ATTR_SIZE_VER1`, `include/uapi/linux/perf_event.h`).
+#[repr(C)]
+#[derive(Default)]
+struct PerfEvent {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample_period: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup_events: u32,
+    bp_type: u32,
+    config1: u64,
+    config2: u64,
+}
+
+/// The start of `union bpf_attr` as `BPF_LINK_CREATE` reads it.
+#[repr(C)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    cookie: u64,
+}
+
+const BPF_LINK_CREATE: libc::c_int = 28;
+const BPF_PERF_EVENT: u32 = 41;
+const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
+const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
+const PERF_EVENT_IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
+
+/// A program on a function of user space, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Uprobe {
+    /// Let go of before the event.
+    _link: Option<OwnedFd>,
+    _event: OwnedFd,
+}
+
+/// Attaches a program to an instruction of the file at `path`, `offset` bytes into it, for every
+/// process that has it mapped or will have. With `is_return`, to the return of the function that
+/// begins there. The program can ask for `cookie`, which wants Linux 5.15.
+pub(crate) fn attach_uprobe(
+    program: BorrowedFd<'_>,
+    path: &CStr,
+    offset: u64,
+    is_return: bool,
+    cookie: Option<u64>,
+) -> io::Result<Uprobe> {
+    let attributes = PerfEvent {
+        kind: uprobe_event_source()?,
+        size: size_of::<PerfEvent>() as u32,
+        // `format/retprobe` of the event source: "config:0".
+        config: u64::from(is_return),
+        config1: path.as_ptr() as u64,
+        config2: offset,
+        ..PerfEvent::default()
+    };
+    // SAFETY: the attributes are a live struct of the size that they say, with a path in it that is
+    // a live string that ends with a NUL. Of all processes, an event is opened on one CPU; the
+    // program runs on all.
+    let event = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            std::ptr::from_ref(&attributes),
+            -1,
+            0,
+            -1,
+            PERF_FLAG_FD_CLOEXEC,
+        )
+    };
+    let event = owned(event)?;
+    let Some(cookie) = cookie else {
+        perf_ioctl(event.as_fd(), PERF_EVENT_IOC_SET_BPF, program.as_raw_fd())?;
+        perf_ioctl(event.as_fd(), PERF_EVENT_IOC_ENABLE, 0)?;
+        return Ok(Uprobe { _link: None, _event: event });
+    };
+    let mut attributes = LinkCreate {
+        prog_fd: descriptor(program),
+        target_fd: descriptor(event.as_fd()),
+        attach_type: BPF_PERF_EVENT,
+        flags: 0,
+        cookie,
+    };
+    let link = owned(bpf(BPF_LINK_CREATE, &mut attributes)?)?;
+    Ok(Uprobe { _link: Some(link), _event: event })
+}
+
+/// Takes hold of a descriptor that a system call has just returned; below 0, it is an error instead.
+fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let result = i32::try_from(result).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(result) })
+}
+
+fn perf_ioctl(event: BorrowedFd<'_>, request: libc::c_ulong, value: i32) -> io::Result<()> {
+    // SAFETY: both requests take a number and no address.
+    match unsafe { libc::ioctl(event.as_raw_fd(), request, value) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The number of the event source `uprobe`, which each kernel gives anew.
+fn uprobe_event_source() -> io::Result<u32> {
+    let number = std::fs::read_to_string("/sys/bus/event_source/devices/uprobe/type")?;
+    number.trim().parse().map_err(io::Error::other)
 }

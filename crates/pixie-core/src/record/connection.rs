@@ -80,6 +80,8 @@ pub struct Connection {
     pub remote: Option<Address>,
     /// The library that encrypts it, when the bytes were taken from inside one: `openssl`, say.
     pub encrypted: Option<Text>,
+    /// The version of that library, where it is known.
+    pub encrypted_version: Option<Text>,
     /// The ends that a proxy in front names, where it sends a PROXY protocol header.
     pub proxied: Option<Proxied>,
 }
@@ -148,6 +150,9 @@ mod serialize {
             map.serialize_entry("local", &self.local)?;
             map.serialize_entry("remote", &self.remote)?;
             map.serialize_entry("encrypted", &self.encrypted)?;
+            if self.encrypted.is_some() {
+                map.serialize_entry("encrypted_version", &self.encrypted_version)?;
+            }
             if let Some(proxied) = &self.proxied {
                 map.serialize_entry("proxied_source", &proxied.source)?;
                 map.serialize_entry("proxied_destination", &proxied.destination)?;

@@ -79,9 +79,13 @@ impl Traffic {
         let end = |end: &Option<Address>| end.as_ref().map_or("?".to_owned(), Address::to_string);
         let (local, remote) = (end(&self.connection.local), end(&self.connection.remote));
         match self.role {
-            Some(Role::Client) => write!(formatter, " client {local} -> {remote}"),
-            Some(Role::Server) => write!(formatter, " server {local} <- {remote}"),
-            None => write!(formatter, " {local} -- {remote}"),
+            Some(Role::Client) => write!(formatter, " client {local} -> {remote}")?,
+            Some(Role::Server) => write!(formatter, " server {local} <- {remote}")?,
+            None => write!(formatter, " {local} -- {remote}")?,
+        }
+        match &self.connection.encrypted {
+            Some(library) => write!(formatter, " ({library})"),
+            None => Ok(()),
         }
     }
 

@@ -12,6 +12,7 @@ enum event_kind {
 	EVENT_DATAGRAM = 3,
 	EVENT_CLOSE = 4,
 	EVENT_EXIT = 5,
+	EVENT_SECURE = 6,
 };
 
 enum direction {
@@ -96,6 +97,20 @@ struct open_unix_event {
 	char remote_path[UNIX_PATH];
 };
 
+/*
+ * A TLS session was first seen, or the connection that carries it became known. The session has a
+ * number of its own, under which its plaintext is told of.
+ */
+struct secure_event {
+	struct event event; /* connection: the session */
+	__u64 start_time;   /* of the process, nanoseconds since boot */
+	__u64 cgroup;
+	__u64 carrier; /* the connection that carries it; 0 when it is not known */
+	__u32 pid;
+	__u32 target; /* the file that was probed, as user space numbers them; 0 when not known */
+	char comm[16];
+};
+
 /* What user space decided about a connection. */
 enum verdict {
 	VERDICT_NONE = 0,
@@ -109,7 +124,8 @@ struct counters {
 	__u64 dropped;
 	__u64 dropped_bytes;
 	__u64 captured_bytes;
-	__u64 _pad[4];
+	__u64 unmatched; /* TLS calls that were seen to end, but not to begin */
+	__u64 _pad[3];
 };
 
 #define COUNTER_SLOTS 64
@@ -128,7 +144,8 @@ struct settings {
 	__u8 exclude_pids;   /* not pids in the map `pids` with the value 0 */
 	__u8 exclude_cgroups;
 	__u8 include_self;
-	__u16 _pad;
+	__u8 tls; /* TLS libraries are probed */
+	__u8 _pad;
 };
 
 #endif

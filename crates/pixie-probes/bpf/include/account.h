@@ -66,6 +66,14 @@ static __always_inline void count_reserved(__u32 captured)
 	add(&mine->captured_bytes, captured);
 }
 
+static __always_inline void count_unmatched(void)
+{
+	struct counters *mine = my_counters();
+
+	if (mine)
+		add(&mine->unmatched, 1);
+}
+
 static __always_inline void count_dropped(__u64 events, __u64 bytes)
 {
 	struct counters *mine = my_counters();
@@ -105,6 +113,19 @@ static __always_inline void submit(struct event *event)
 {
 	count_reserved(event->captured);
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline struct event *begin_event(__u8 kind)
+{
+	void *ring = my_ring();
+	struct event *event = ring ? reserve(ring, sizeof(*event), 0) : NULL;
+
+	if (!event)
+		return NULL;
+	__builtin_memset(event, 0, sizeof(*event));
+	event->kind = kind;
+	event->time = bpf_ktime_get_ns();
+	return event;
 }
 
 #endif

@@ -19,6 +19,7 @@ union any_event {
 	struct event event;
 	struct datagram_event datagram;
 	struct open_unix_event open;
+	struct secure_event secure;
 } *layouts = NULL;
 
 #endif

@@ -18,6 +18,7 @@ enum state_flag {
 	STATE_SENT = 4,     /* something was sent, so that position[SENT] is known */
 	STATE_RECEIVED = 8,
 	STATE_ANNOUNCED = 16, /* user space knows of it */
+	STATE_SECURED = 32,   /* it is known which TLS session it carries */
 };
 
 #define EARLY_TRANSFERS 32

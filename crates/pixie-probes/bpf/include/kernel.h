@@ -198,18 +198,31 @@ struct msghdr {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
+	unsigned long r14;
+	unsigned long bx;
 	unsigned long r10;
 	unsigned long r9;
 	unsigned long r8;
 	unsigned long ax;
+	unsigned long cx;
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;
 	unsigned long orig_ax;
+	unsigned long sp;
+};
+
+struct thread_struct {
+	unsigned long fsbase;
+};
+
+struct task_struct___x86 {
+	struct thread_struct thread;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {
 	__u64 regs[31];
+	__u64 sp;
 };
 struct pt_regs {
 	__u64 regs[31];
@@ -222,6 +235,7 @@ struct pt_regs {
 
 /* What the kernel offers, by the names of its helpers. */
 enum bpf_func_id {
+	BPF_FUNC_get_attach_cookie = 174,
 	BPF_FUNC_task_pt_regs = 175,
 };
 

@@ -3,19 +3,6 @@
 #ifndef PIXIE_LIFETIME_H
 #define PIXIE_LIFETIME_H
 
-static __always_inline struct event *begin_event(__u8 kind)
-{
-	void *ring = my_ring();
-	struct event *event = ring ? reserve(ring, sizeof(*event), 0) : NULL;
-
-	if (!event)
-		return NULL;
-	__builtin_memset(event, 0, sizeof(*event));
-	event->kind = kind;
-	event->time = bpf_ktime_get_ns();
-	return event;
-}
-
 /*
  * A FIN takes a place in the sequence, but is no byte. A socket that was closed in an orderly way has
  * sent one; of one that was reset it cannot be told.

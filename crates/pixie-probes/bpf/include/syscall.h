@@ -21,6 +21,13 @@ enum {
 };
 #endif
 
+/* What Go's own ABI keeps the current goroutine in (src/cmd/compile/abi-internal.md). */
+#if defined(__TARGET_ARCH_x86)
+#define GO_G_REGISTER r14
+#else
+#define GO_G_REGISTER regs[28]
+#endif
+
 struct call {
 	__u64 number;
 	__u64 arguments[5];
@@ -89,6 +96,35 @@ static __always_inline void read_current_call(struct call *call)
 	registers = (struct pt_regs *)(BPF_CORE_READ(task, stack) + THREAD_SIZE -
 				       bpf_core_type_size(struct pt_regs));
 	READ_CALL(call, registers, BPF_CORE_READ);
+}
+
+/* The goroutine that made the system call: from Go 1.17 on it is in a register. */
+static __always_inline __u64 goroutine_by_register(void)
+{
+	struct task_struct *task;
+	struct pt_regs *registers;
+
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs)) {
+		registers = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+		return BPF_CORE_READ(registers, GO_G_REGISTER);
+	}
+	task = (struct task_struct *)bpf_get_current_task();
+	registers = (struct pt_regs *)(BPF_CORE_READ(task, stack) + THREAD_SIZE -
+				       bpf_core_type_size(struct pt_regs));
+	return BPF_CORE_READ(registers, GO_G_REGISTER);
+}
+
+/* Before, it is the thread's own variable, next to where the thread pointer points. */
+static __always_inline __u64 goroutine_by_thread(void)
+{
+	__u64 goroutine = 0;
+#if defined(__TARGET_ARCH_x86)
+	struct task_struct___x86 *task = (struct task_struct___x86 *)bpf_get_current_task();
+	__u64 pointer = BPF_CORE_READ(task, thread.fsbase);
+
+	bpf_probe_read_user(&goroutine, sizeof(goroutine), (void *)(pointer - 8));
+#endif
+	return goroutine;
 }
 
 /* The direction of a system call that transfers one message or one run of bytes; -1 for others. */

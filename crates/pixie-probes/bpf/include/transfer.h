@@ -44,6 +44,23 @@ static __always_inline struct transfer *transfer_of(__u32 slot)
 	return bpf_map_lookup_elem(&transfers, &slot);
 }
 
+/* Not a slot of the CPU's: programs on user space's functions can be preempted by themselves. */
+#define THREAD_SLOT SLOTS
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct transfer);
+} transfers_of_threads SEC(".maps");
+
+static __always_inline struct transfer *transfer_of_thread(void)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+
+	return bpf_map_lookup_elem(&transfers_of_threads, &thread);
+}
+
 /* Tells of `length` bytes of which `capture` are captured. `room` must be a constant. */
 static __always_inline void tell_sized(void *ring, struct transfer *transfer, const __u32 room,
 				       __u64 address, __u32 length, __u32 capture)
@@ -82,7 +99,7 @@ static __always_inline void tell_sized(void *ring, struct transfer *transfer, co
  */
 __noinline int tell(__u32 slot, __u64 address, __u32 length, __u32 capture)
 {
-	struct transfer *transfer = transfer_of(slot);
+	struct transfer *transfer = slot == THREAD_SLOT ? transfer_of_thread() : transfer_of(slot);
 	void *ring = my_ring();
 
 	if (!transfer || !ring)
@@ -308,6 +325,7 @@ static __always_inline bool within_budget(struct state *state, struct transfer *
 }
 
 #include "datagram.h"
+#include "session.h"
 
 static __always_inline void tell_stream(struct transfer *transfer, __u32 slot,
 					struct payload *payload)
@@ -325,9 +343,8 @@ static __always_inline void tell_stream(struct transfer *transfer, __u32 slot,
 	}
 }
 
-/* `length` bytes went over `sk`; 0 for the end of what is received. `slot` is the program's. */
-static __always_inline void transferred(__u32 slot, struct sock *sk, struct state *state,
-					__u32 direction, __u32 length, struct payload *payload)
+static __always_inline void tell_transfer(__u32 slot, struct sock *sk, struct state *state,
+					  __u32 direction, __u32 length, struct payload *payload)
 {
 	struct transfer *transfer = transfer_of(slot);
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
@@ -375,6 +392,18 @@ static __always_inline void transferred(__u32 slot, struct sock *sk, struct stat
 	} else {
 		tell_stream(transfer, slot, payload);
 	}
+}
+
+/* `length` bytes went over `sk`; 0 for the end of what is received. `slot` is the program's. */
+static __always_inline void transferred(__u32 slot, struct sock *sk, struct state *state,
+					__u32 direction, __u32 length, struct payload *payload)
+{
+	__u64 kind = payload->kind, address = payload->address;
+
+	tell_transfer(slot, sk, state, direction, length, payload);
+	/* Afterwards, so that a hello is told of before the session that it begins. */
+	if (settings.tls && length)
+		seen_by_tls(state, direction, kind, address, length);
 }
 
 #endif

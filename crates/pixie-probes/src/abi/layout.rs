@@ -91,6 +91,7 @@ fn every_object_has_the_layouts_that_are_read() {
             ("datagram_event", DATAGRAM_SIZE),
             ("open_event", OPEN_SIZE),
             ("open_unix_event", OPEN_UNIX_SIZE),
+            ("secure_event", SECURE_SIZE),
             ("settings", size_of::<Settings>()),
             ("counters", 8 * COUNTERS),
             ("account", size_of::<Account>()),
@@ -122,10 +123,17 @@ fn every_object_has_the_layouts_that_are_read() {
             ("open_unix_event", "remote_length", 124),
             ("open_unix_event", "local_path", 128),
             ("open_unix_event", "remote_path", 128 + UNIX_PATH),
+            ("secure_event", "start_time", 32),
+            ("secure_event", "cgroup", 40),
+            ("secure_event", "carrier", 48),
+            ("secure_event", "pid", 56),
+            ("secure_event", "target", 60),
+            ("secure_event", "comm", 64),
             ("counters", "reserved", 0),
             ("counters", "dropped", 8),
             ("counters", "dropped_bytes", 16),
             ("counters", "captured_bytes", 24),
+            ("counters", "unmatched", 32),
             ("settings", "message_bytes", std::mem::offset_of!(Settings, message_bytes)),
             ("settings", "shards", std::mem::offset_of!(Settings, shards)),
             ("settings", "filter_pids", std::mem::offset_of!(Settings, filter_pids)),
@@ -134,6 +142,7 @@ fn every_object_has_the_layouts_that_are_read() {
             ("settings", "exclude_pids", std::mem::offset_of!(Settings, exclude_pids)),
             ("settings", "exclude_cgroups", std::mem::offset_of!(Settings, exclude_cgroups)),
             ("settings", "include_self", std::mem::offset_of!(Settings, include_self)),
+            ("settings", "tls", std::mem::offset_of!(Settings, tls)),
         ] {
             assert_eq!(layouts.offset(name, member), offset, "{name}.{member}");
         }

@@ -17,11 +17,15 @@ const OPENSSL: &[(&str, Call)] = &[
     ("SSL_do_handshake", Call::Handshake),
     ("SSL_free", Call::Free),
     ("SSL_clear", Call::Free),
+    ("BIO_write", Call::BioWrite),
 ];
 
 /// Looks into `file`, which was found at `path`. `None` when it holds no TLS library.
 pub(crate) fn inspect(file: &ElfFile, path: &Path) -> Result<Option<Target>, Refusal> {
-    let _ = path;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if !["libssl", "libcrypto"].iter().any(|start| name.starts_with(start)) {
+        return Ok(None);
+    }
     let Ok(symbols) = file.symbols() else { return Ok(None) };
     let points: Vec<_> = OPENSSL
         .iter()
@@ -29,14 +33,14 @@ pub(crate) fn inspect(file: &ElfFile, path: &Path) -> Result<Option<Target>, Ref
             let symbol = symbols.named(name).next()?;
             let entry = file.file_offset(symbol.address)?;
             let returns = match call {
-                Call::Free => Returns::None,
+                Call::Free | Call::BioWrite => Returns::None,
                 _ => Returns::Uretprobe(entry),
             };
             Some(AttachPoint { call: *call, entry, returns, symbol: (*name).to_owned() })
         })
         .collect();
     let has = |wanted| points.iter().any(|point| point.call == wanted);
-    if !has(Call::Read) || !has(Call::Write) {
+    if !(has(Call::BioWrite) || has(Call::Read) && has(Call::Write)) {
         return Ok(None);
     }
     Ok(Some(Target {

@@ -21,6 +21,10 @@ pub enum Library {
 }
 
 impl Library {
+    /// Every one.
+    pub const ALL: [Self; 5] =
+        [Self::OpenSsl, Self::BoringSsl, Self::Go, Self::GnuTls, Self::Rustls];
+
     /// Its name in records and on a command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -42,6 +46,7 @@ impl fmt::Display for Library {
 
 /// How arguments and results are passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(dead_code, reason = "each is made by those who find such a library")]
 pub(crate) enum Abi {
     /// The C functions of the platform's ABI.
     C,
@@ -53,6 +58,7 @@ pub(crate) enum Abi {
 
 /// What a function does, which tells what its arguments mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(dead_code, reason = "each is made by those who find such a function")]
 pub(crate) enum Call {
     /// `int f(object, buffer, length)`: bytes received, or nothing below 1.
     Read,
@@ -81,11 +87,14 @@ pub(crate) enum Call {
 
 /// Where a function returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "each is made by those who find such a function")]
 pub(crate) enum Returns {
     /// Wherever: the kernel catches the return address. The offset in the file is one at which that
     /// is still on top of the stack: the function's first instruction, or one behind `endbr64`.
     Uretprobe(u64),
-    /// At these instructions, by their offsets in the file: all of those by which it returns.
+    /// At these instructions, by their offsets in the file: on each way out of the function one, at
+    /// which the result is in its register, and the stack pointer not lower than at the entry that
+    /// is probed. Those that return are such, and cheaper ones shortly before may be.
     At(Vec<u64>),
     /// What it returns does not matter.
     None,
@@ -118,6 +127,13 @@ pub(crate) struct Target {
     pub(crate) points: Vec<AttachPoint>,
     /// What is worth knowing of it, for the report.
     pub(crate) notes: Vec<String>,
+}
+
+impl Target {
+    /// Whether plaintext passes through it. OpenSSL's other library only knows the ciphertext.
+    pub(crate) fn has_plaintext(&self) -> bool {
+        self.points.iter().any(|point| matches!(point.call, Call::Read | Call::ReadEx))
+    }
 }
 
 /// Why a file that seems to hold a TLS library is not attached to. Says what to do about it, where

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Plaintext from inside TLS libraries: programs on their functions, as a call begins and as it
+ * returns. What the arguments were is kept in between; the bytes are told of at the end, when it is
+ * known how many there were.
+ */
+#ifndef PIXIE_TLS_H
+#define PIXIE_TLS_H
+
+/*
+ * Calls inside calls count once. On the same object, what is inside has all that the outer one was
+ * asked for (SSL_write_ex calls SSL_write_ex2), so it takes its place; but for handshakes, which
+ * carry nothing. On another object it is TLS inside TLS, and both count. A call of which the return
+ * was not seen harms nobody: the next on its object, or from as far up the stack, takes its place.
+ */
+static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fresh)
+{
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct tls_call *outer;
+	struct tls_session *session;
+
+	if (!fresh->object || !process_wanted(pid))
+		return 0;
+	outer = bpf_map_lookup_elem(&tls_calls, caller);
+	if (outer && outer->object && fresh->frame < outer->frame) {
+		if (fresh->object != outer->object) {
+			session = find_session(fresh->object, pid);
+			fresh->carrier = session ? session->carrier : 0;
+			outer->nested = 1;
+			bpf_map_update_elem(&tls_nested, caller, fresh, BPF_ANY);
+			return 0;
+		}
+		if (fresh->kind == TLS_HANDSHAKE)
+			return 0;
+	}
+	session = find_session(fresh->object, pid);
+	fresh->carrier = session ? session->carrier : 0;
+	if (outer)
+		*outer = *fresh;
+	else
+		bpf_map_update_elem(&tls_calls, caller, fresh, BPF_ANY);
+	return 0;
+}
+
+/* How many bytes were transferred. */
+static __always_inline __u32 length_of_call(struct tls_call *call, __s64 result)
+{
+	__u64 length = result;
+
+	if (call->kind == TLS_HANDSHAKE || result <= 0)
+		return 0;
+	if (call->done && bpf_probe_read_user(&length, sizeof(length), (void *)call->done))
+		return 0;
+	return length > 0x7fffffff ? 0x7fffffff : length;
+}
+
+/*
+ * What was written may be answered before the call returns, and that be read by another thread:
+ * then it is told of as of when it was begun. Of longer ago the reader of the rings does not wait
+ * for.
+ */
+static __always_inline __u64 time_of_call(struct tls_call *call)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	return call->kind != TLS_READ && now - call->time < SECOND / 2000 ? call->time : now;
+}
+
+static __always_inline struct transfer *begin_transfer(struct tls_call *call,
+						       struct tls_session *session, __u32 length)
+{
+	struct transfer *transfer = transfer_of_thread();
+	__u64 thread = bpf_get_current_pid_tgid();
+
+	if (!transfer) {
+		struct transfer fresh = {};
+
+		bpf_map_update_elem(&transfers_of_threads, &thread, &fresh, BPF_ANY);
+		transfer = transfer_of_thread();
+		if (!transfer)
+			return NULL;
+	}
+	transfer->left = length;
+	transfer->direction = call->kind == TLS_READ ? RECEIVED : SENT;
+	transfer->hole = call->kind == TLS_SEND_FILE ? HOLE_NOT_IN_USER : HOLE_LIMIT;
+	transfer->flags = 0;
+	transfer->time = time_of_call(call);
+	transfer->connection = session->state.connection;
+	return transfer;
+}
+
+static __noinline void tell_call(struct tls_call *call, struct tls_session *session, __u32 length)
+{
+	struct transfer *transfer = begin_transfer(call, session, length);
+	__u32 *position;
+
+	if (!transfer) {
+		count_dropped(1, length);
+		return;
+	}
+	position = &session->state.position[transfer->direction & 1];
+	transfer->position = *position;
+	*position += length;
+	if (session->state.flags & STATE_EXCLUDED || !within_budget(&session->state, transfer))
+		return;
+	if (call->kind == TLS_SEND_FILE)
+		tell(THREAD_SLOT, 0, length, 0);
+	else
+		tell_buffer(transfer, THREAD_SLOT, call->buffer);
+}
+
+static __noinline void call_returned(struct tls_call *call, __s64 result)
+{
+	__u32 length = length_of_call(call, result);
+	struct tls_session *session;
+
+	/* Nothing new. */
+	if (!length && !call->carrier)
+		return;
+	session = make_session(call->object, call->carrier, call->target, call->unwanted);
+	if (!session) {
+		count_dropped(1, length);
+		return;
+	}
+	if (length)
+		tell_call(call, session, length);
+}
+
+static __always_inline int end_call(struct tls_caller *caller, __s64 frame, __s64 result)
+{
+	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, caller);
+
+	if (!call) {
+		/* It was under way when its function was probed; or there were too many. */
+		if (result > 0 && process_wanted(bpf_get_current_pid_tgid() >> 32))
+			count_unmatched();
+		return 0;
+	}
+	if (!call->object)
+		return 0;
+	if (frame < call->frame) {
+		if (!call->nested)
+			return 0;
+		call = bpf_map_lookup_elem(&tls_nested, caller);
+		if (!call || !call->object || frame < call->frame)
+			return 0;
+	}
+	call_returned(call, result);
+	call->object = 0;
+	return 0;
+}
+
+/* Which file it is in, as user space said when it attached; Linux 5.15. */
+static __always_inline __u32 target_of(struct pt_regs *registers)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_attach_cookie))
+		return bpf_get_attach_cookie(registers);
+	return 0;
+}
+
+/* Functions of C. */
+
+static __always_inline int c_begins(struct pt_regs *registers, __u8 kind, __u64 done)
+{
+	struct tls_caller caller = { .thread = bpf_get_current_pid_tgid() };
+	struct tls_call call = {};
+
+	call.object = PT_REGS_PARM1(registers);
+	call.buffer = PT_REGS_PARM2(registers);
+	call.done = done;
+	call.kind = kind;
+	call.time = bpf_ktime_get_ns();
+	call.frame = PT_REGS_SP(registers);
+	call.target = target_of(registers);
+	return begin_call(&caller, &call);
+}
+
+#define C_BEGINS(function, kind, done)                                                          \
+	SEC("uprobe")                                                                           \
+	int function(struct pt_regs *registers)                                                 \
+	{                                                                                       \
+		return c_begins(registers, kind, done);                                         \
+	}
+
+C_BEGINS(tls_handshake, TLS_HANDSHAKE, 0)
+C_BEGINS(tls_read, TLS_READ, 0)
+C_BEGINS(tls_write, TLS_WRITE, 0)
+C_BEGINS(tls_read_ex, TLS_READ, PT_REGS_PARM4(registers))
+C_BEGINS(tls_write_ex, TLS_WRITE, PT_REGS_PARM4(registers))
+C_BEGINS(tls_write_ex2, TLS_WRITE, PT_REGS_PARM5(registers))
+C_BEGINS(tls_send_file, TLS_SEND_FILE, 0)
+
+static __always_inline int c_ends(struct pt_regs *registers, __s64 frame)
+{
+	struct tls_caller caller = { .thread = bpf_get_current_pid_tgid() };
+
+	/* They return `int`; what is above that in the register means nothing. SSL_sendfile's
+	 * ssize_t is not larger either: it was asked for. */
+	return end_call(&caller, frame, (__s32)PT_REGS_RC(registers));
+}
+
+/* At an instruction that returns, or on the way there. */
+SEC("uprobe")
+int tls_returns(struct pt_regs *registers)
+{
+	return c_ends(registers, PT_REGS_SP(registers));
+}
+
+/* Where the function has returned to; the return address is no longer on the stack. */
+SEC("uretprobe")
+int tls_returned(struct pt_regs *registers)
+{
+#if defined(__TARGET_ARCH_x86)
+	return c_ends(registers, PT_REGS_SP(registers) - 8);
+#else
+	return c_ends(registers, PT_REGS_SP(registers));
+#endif
+}
+
+static __always_inline int ends(__u64 object)
+{
+	struct tls_session *session = find_session(object, bpf_get_current_pid_tgid() >> 32);
+
+	if (session)
+		end_session(session, object);
+	return 0;
+}
+
+SEC("uprobe")
+int tls_free(struct pt_regs *registers)
+{
+	return ends(PT_REGS_PARM1(registers));
+}
+
+/*
+ * Ciphertext leaves the library. If it is not known yet where to, it may be into memory, from where
+ * the program takes it to a socket of its choosing.
+ */
+SEC("uprobe")
+int tls_bio_write(struct pt_regs *registers)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct tls_caller caller = { .thread = thread };
+	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, &caller);
+	struct tls_print print = { .pid = thread >> 32 };
+	struct tls_printed printed = {};
+	__u32 pid = thread >> 32;
+	__u8 one = 1;
+
+	if (!call || !call->object)
+		return 0;
+	if (call->nested) {
+		struct tls_call *inner = bpf_map_lookup_elem(&tls_nested, &caller);
+
+		if (inner && inner->object)
+			call = inner;
+	}
+	if (call->carrier || (__s32)PT_REGS_PARM3(registers) < PRINTED_BYTES)
+		return 0;
+	print.hash = print_of(PT_REGS_PARM2(registers));
+	if (!print.hash)
+		return 0;
+	printed.object = call->object;
+	printed.target = call->target;
+	bpf_map_update_elem(&tls_prints, &print, &printed, BPF_ANY);
+	if (!bpf_map_lookup_elem(&tls_printers, &pid))
+		bpf_map_update_elem(&tls_printers, &pid, &one, BPF_ANY);
+	call->printed = 1;
+	return 0;
+}
+
+/*
+ * Functions of Go. Goroutines move between threads, and their stacks move in memory: a place on one
+ * is told by its distance from the stack's upper end, the second word of a goroutine
+ * (src/runtime/runtime2.go).
+ */
+
+static __always_inline bool find_goroutine(struct tls_caller *caller, __s64 *frame, __u64 g,
+					   __u64 stack_pointer)
+{
+	__u64 end;
+
+	if (!g || bpf_probe_read_user(&end, sizeof(end), (void *)(g + 8)))
+		return false;
+	caller->thread = bpf_get_current_pid_tgid() >> 32;
+	caller->goroutine = g;
+	*frame = stack_pointer - end;
+	return true;
+}
+
+static __always_inline int go_begins(struct pt_regs *registers, __u8 kind, __u8 abi, __u64 g,
+				     __u64 object, __u64 buffer)
+{
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct tls_caller caller = {};
+	struct tls_call call = {};
+
+	if (!find_goroutine(&caller, &call.frame, g, PT_REGS_SP(registers)))
+		return 0;
+	if (!bpf_map_lookup_elem(&go_processes, &pid))
+		bpf_map_update_elem(&go_processes, &pid, &abi, BPF_ANY);
+	call.object = object;
+	call.buffer = buffer;
+	call.kind = kind;
+	call.time = bpf_ktime_get_ns();
+	call.target = target_of(registers);
+	return begin_call(&caller, &call);
+}
+
+static __always_inline int go_ends(struct pt_regs *registers, __u64 g, __s64 result)
+{
+	struct tls_caller caller = {};
+	__s64 frame;
+
+	if (!find_goroutine(&caller, &frame, g, PT_REGS_SP(registers)))
+		return 0;
+	return end_call(&caller, frame, result);
+}
+
+/* The integer registers of Go's ABI, in order, as far as they are needed. */
+#if defined(__TARGET_ARCH_x86)
+#define GO_REGISTER_1(registers) ((registers)->ax)
+#define GO_REGISTER_2(registers) ((registers)->bx)
+#define GO_G(registers) ((registers)->r14)
+#else
+#define GO_REGISTER_1(registers) (((struct user_pt_regs *)(registers))->regs[0])
+#define GO_REGISTER_2(registers) (((struct user_pt_regs *)(registers))->regs[1])
+#define GO_G(registers) (((struct user_pt_regs *)(registers))->regs[28])
+#endif
+
+#define GO_BEGINS(function, kind)                                                               \
+	SEC("uprobe")                                                                           \
+	int function(struct pt_regs *registers)                                                 \
+	{                                                                                       \
+		return go_begins(registers, kind, GO_REGISTERS, GO_G(registers),                \
+				 GO_REGISTER_1(registers), GO_REGISTER_2(registers));           \
+	}
+
+GO_BEGINS(go_handshake, TLS_HANDSHAKE)
+GO_BEGINS(go_read, TLS_READ)
+GO_BEGINS(go_write, TLS_WRITE)
+
+SEC("uprobe")
+int go_returns(struct pt_regs *registers)
+{
+	return go_ends(registers, GO_G(registers), GO_REGISTER_1(registers));
+}
+
+SEC("uprobe")
+int go_free(struct pt_regs *registers)
+{
+	return ends(GO_REGISTER_1(registers));
+}
+
+/* Before Go 1.17: the receiver, a slice of three words, and a length and an error as results, all on
+ * the stack behind the return address. */
+static __always_inline __u64 on_stack(struct pt_regs *registers, __u32 word)
+{
+	__u64 value = 0;
+
+	bpf_probe_read_user(&value, sizeof(value), (void *)(PT_REGS_SP(registers) + 8 * word));
+	return value;
+}
+
+#define GO_STACK_BEGINS(function, kind)                                                         \
+	SEC("uprobe")                                                                           \
+	int function(struct pt_regs *registers)                                                 \
+	{                                                                                       \
+		return go_begins(registers, kind, GO_STACK, goroutine_by_thread(),              \
+				 on_stack(registers, 1), on_stack(registers, 2));               \
+	}
+
+GO_STACK_BEGINS(go_stack_handshake, TLS_HANDSHAKE)
+GO_STACK_BEGINS(go_stack_read, TLS_READ)
+GO_STACK_BEGINS(go_stack_write, TLS_WRITE)
+
+SEC("uprobe")
+int go_stack_returns(struct pt_regs *registers)
+{
+	return go_ends(registers, goroutine_by_thread(), on_stack(registers, 5));
+}
+
+SEC("uprobe")
+int go_stack_free(struct pt_regs *registers)
+{
+	return ends(on_stack(registers, 1));
+}
+
+#endif

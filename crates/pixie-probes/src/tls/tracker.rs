@@ -1,0 +1,392 @@
+//! The thread that finds TLS libraries as processes map them, and keeps probes on them.
+
+use super::attach::{self, Attached, Programs};
+use super::discovery::{Change, Discovery};
+use super::inspect::inspect;
+use super::safety;
+use super::target::{Abi, Found, Target};
+use super::{Libraries, Library, TlsFile};
+use crate::event::Secure;
+use crate::options::Filter;
+use crate::sys::Uprobe;
+use pixie_core::id::Pid;
+use pixie_symbols::ElfFile;
+use std::collections::{HashMap, HashSet};
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How long the start of a capture waits for the libraries of the processes that run then.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_millis(20);
+/// Probes stay for a while after the last process has gone: the next may come soon.
+const LINGER: Duration = Duration::from_secs(30);
+/// The most files that are remembered to hold no library.
+const MAX_FILES: usize = 1 << 16;
+
+/// What is probed, as others may ask.
+#[derive(Clone, Default)]
+pub(crate) struct Known(Arc<Mutex<Shared>>);
+
+#[derive(Default)]
+struct Shared {
+    files: Vec<TlsFile>,
+    /// By number, counted from 1.
+    targets: Vec<(Library, Option<Arc<str>>)>,
+    /// Numbers of the targets of each process. Where the kernel does not say which was called.
+    by_process: HashMap<Pid, Vec<u32>>,
+}
+
+impl Known {
+    /// Every file that was found.
+    pub(crate) fn files(&self) -> Vec<TlsFile> {
+        self.lock().files.clone()
+    }
+
+    /// Says which library a session is of.
+    pub(crate) fn name(&self, secure: &mut Secure) {
+        let shared = self.lock();
+        let number = match secure.target {
+            // All that is known is what the process has mapped: that has to be one library.
+            0 => match shared.by_process.get(&secure.pid).map(Vec::as_slice) {
+                Some([only]) => *only,
+                _ => return,
+            },
+            number => number,
+        };
+        let index = (number as usize).wrapping_sub(1);
+        if let Some((library, version)) = shared.targets.get(index) {
+            secure.library = Some(*library);
+            secure.version.clone_from(version);
+        }
+    }
+
+    /// Takes note that a process has mapped a library.
+    fn mapped(&self, probed: &Probed, pid: Pid) {
+        let mut shared = self.lock();
+        if probed.target.as_ref().is_some_and(Target::has_plaintext) {
+            shared.by_process.entry(pid).or_default().push(probed.number);
+        }
+        if let Some(file) = shared.files.get_mut(probed.place) {
+            file.processes = probed.processes.len();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread; ends when it is stopped or dropped, and detaches everything then.
+pub(crate) struct Tracker {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    known: Known,
+}
+
+impl Tracker {
+    /// Starts the thread, and waits until it has looked at the processes that run now.
+    pub(crate) fn start(
+        programs: Programs,
+        libraries: Libraries,
+        filter: &Filter,
+        include_self: bool,
+    ) -> io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let (tell, looked) = mpsc::channel();
+        let known = Known::default();
+        let mut files = Files {
+            programs,
+            libraries,
+            wanted: Wanted::new(filter, include_self),
+            known: known.clone(),
+            discovery: Discovery::default(),
+            files: HashMap::new(),
+            by_process: HashMap::new(),
+        };
+        let thread = thread::Builder::new().name("pixie-tls".to_owned()).spawn(move || {
+            files.look();
+            // Nobody waits any more if it took too long.
+            let _ = tell.send(());
+            files.run(&stopped);
+        })?;
+        let _ = looked.recv_timeout(FIRST_LOOK);
+        Ok(Self { stop: Some(stop), thread: Some(thread), known })
+    }
+
+    /// What is probed.
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// Detaches everything.
+    pub(crate) fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // If it panicked, its probes have gone with it.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Device and inode number: which file it is, whatever it is called.
+type Key = (u64, u64);
+
+/// A file that was looked into.
+enum Inspected {
+    /// Nothing in it is of interest.
+    Other,
+    Library(Box<Probed>),
+}
+
+/// A file with a library.
+struct Probed {
+    /// Its place in the report.
+    place: usize,
+    number: u32,
+    target: Option<Target>,
+    probes: Vec<Uprobe>,
+    processes: HashSet<Pid>,
+    /// When the last process went.
+    left: Option<Instant>,
+}
+
+impl Probed {
+    fn attach(
+        &mut self,
+        programs: &Programs,
+        found: &Found,
+        forbidden: Option<&str>,
+        known: &Known,
+    ) {
+        let Some(target) = &self.target else { return };
+        attach::detach(std::mem::take(&mut self.probes));
+        let attached = open(found).and_then(|file| {
+            // By its descriptor: whatever has become of its path.
+            let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+            // Go's returns are not caught, so nothing forbids that.
+            let forbidden = forbidden.filter(|_| target.abi == Abi::C);
+            Ok(attach::attach(programs, target, &path, self.number, forbidden))
+        });
+        let mut shared = known.lock();
+        let Some(report) = shared.files.get_mut(self.place) else { return };
+        match attached {
+            Ok(Attached { probes, names, refused }) => {
+                (report.attached, report.refused) = (names, refused);
+                self.probes = probes;
+            }
+            Err(error) => report.notes.push(format!("it could not be opened: {error}")),
+        }
+    }
+}
+
+struct Files {
+    programs: Programs,
+    libraries: Libraries,
+    wanted: Wanted,
+    known: Known,
+    discovery: Discovery,
+    files: HashMap<Key, Inspected>,
+    by_process: HashMap<Pid, Vec<Key>>,
+}
+
+impl Files {
+    fn run(&mut self, stopped: &Receiver<()>) {
+        while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            self.look();
+        }
+        let probes = self.files.drain().flat_map(|(_, file)| match file {
+            Inspected::Other => Vec::new(),
+            Inspected::Library(probed) => probed.probes,
+        });
+        attach::detach(probes.collect());
+    }
+
+    /// Takes note of what has changed.
+    fn look(&mut self) {
+        let mut changes = Vec::new();
+        self.discovery.poll(&mut changes);
+        for change in changes {
+            match change {
+                Change::Found(found) => {
+                    if self.wanted.wants(found.pid) {
+                        self.found(&found);
+                    }
+                }
+                Change::Ended(pid) => self.ended(pid),
+            }
+        }
+        self.let_go();
+    }
+
+    fn found(&mut self, found: &Found) {
+        let key = (found.device, found.inode);
+        if !self.files.contains_key(&key) {
+            if self.files.len() >= MAX_FILES {
+                self.files.retain(|_, file| matches!(file, Inspected::Library(_)));
+            }
+            let inspected = self.inspect(found);
+            self.files.insert(key, inspected);
+        }
+        let Some(Inspected::Library(probed)) = self.files.get_mut(&key) else { return };
+        if !probed.processes.insert(found.pid) {
+            return;
+        }
+        probed.left = None;
+        self.by_process.entry(found.pid).or_default().push(key);
+        self.known.mapped(probed, found.pid);
+        let forbidden = safety::forbids_uretprobes(found.pid);
+        // For the first time, or again; or what is there would harm this process.
+        if probed.probes.is_empty() || forbidden.is_some() {
+            probed.attach(&self.programs, found, forbidden, &self.known);
+        }
+    }
+
+    /// Looks into a file that is new.
+    fn inspect(&mut self, found: &Found) -> Inspected {
+        let Ok(file) = open(found) else { return Inspected::Other };
+        let Ok(file) = ElfFile::from_file(file) else { return Inspected::Other };
+        let mut report = TlsFile {
+            path: found.name.clone(),
+            library: None,
+            version: None,
+            attached: Vec::new(),
+            refused: Vec::new(),
+            notes: Vec::new(),
+            processes: 0,
+        };
+        let target = match inspect(&file, &found.name) {
+            Ok(None) => return Inspected::Other,
+            Ok(Some(target)) => {
+                if !self.libraries.contains(target.library) {
+                    return Inspected::Other;
+                }
+                report.library = Some(target.library);
+                report.version.clone_from(&target.version);
+                report.notes.clone_from(&target.notes);
+                Some(target)
+            }
+            Err(refusal) => {
+                report.library = refusal.library;
+                report.notes.push(refusal.reason);
+                None
+            }
+        };
+        let mut shared = self.known.lock();
+        let place = shared.files.len();
+        shared.files.push(report);
+        let number = target.as_ref().map_or(0, |target| {
+            let version = target.version.as_deref().map(Arc::from);
+            shared.targets.push((target.library, version));
+            shared.targets.len() as u32
+        });
+        Inspected::Library(Box::new(Probed {
+            place,
+            number,
+            target,
+            probes: Vec::new(),
+            processes: HashSet::new(),
+            left: None,
+        }))
+    }
+
+    fn ended(&mut self, pid: Pid) {
+        let mut shared = self.known.lock();
+        shared.by_process.remove(&pid);
+        for key in self.by_process.remove(&pid).unwrap_or_default() {
+            let Some(Inspected::Library(probed)) = self.files.get_mut(&key) else { continue };
+            probed.processes.remove(&pid);
+            if probed.processes.is_empty() {
+                probed.left = Some(Instant::now());
+            }
+            if let Some(file) = shared.files.get_mut(probed.place) {
+                file.processes = probed.processes.len();
+            }
+        }
+    }
+
+    /// Detaches from files that nobody has mapped for a while.
+    fn let_go(&mut self) {
+        let now = Instant::now();
+        let mut probes = Vec::new();
+        for file in self.files.values_mut() {
+            if let Inspected::Library(probed) = file
+                && probed.left.is_some_and(|left| now - left > LINGER)
+            {
+                probed.left = None;
+                probes.append(&mut probed.probes);
+                if let Some(file) = self.known.lock().files.get_mut(probed.place) {
+                    file.attached.clear();
+                }
+            }
+        }
+        if !probes.is_empty() {
+            attach::detach(probes);
+        }
+    }
+}
+
+/// Opens the file that was found, if it is still the same.
+fn open(found: &Found) -> io::Result<File> {
+    let file = File::open(&found.path)?;
+    let status = file.metadata()?;
+    if status.ino() != found.inode {
+        return Err(io::Error::other("another file has taken its place"));
+    }
+    Ok(file)
+}
+
+/// Whose files are looked at.
+struct Wanted {
+    /// Only these, unless it is empty.
+    pids: Vec<Pid>,
+    excluded: Vec<Pid>,
+    executables: Vec<PathBuf>,
+}
+
+impl Wanted {
+    fn new(filter: &Filter, include_self: bool) -> Self {
+        let mut wanted = Self {
+            pids: Vec::new(),
+            excluded: Vec::new(),
+            executables: filter.exclude_executables.clone(),
+        };
+        if !include_self {
+            wanted.excluded.push(Pid(std::process::id()));
+        }
+        // The kernel's programs tell pids apart as the kernel knows them: in a pid namespace /proc
+        // has others.
+        if !in_pid_namespace() {
+            wanted.pids.clone_from(&filter.pids);
+            wanted.excluded.extend(&filter.exclude_pids);
+        }
+        wanted
+    }
+
+    fn wants(&self, pid: Pid) -> bool {
+        (self.pids.is_empty() || self.pids.contains(&pid))
+            && !self.excluded.contains(&pid)
+            && (self.executables.is_empty()
+                || !fs::read_link(format!("/proc/{pid}/exe"))
+                    .is_ok_and(|path| self.executables.contains(&path)))
+    }
+}
+
+fn in_pid_namespace() -> bool {
+    // The inode number of the initial pid namespace: include/linux/proc_ns.h.
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|status| status.ino() != 0xeffffffc)
+}
