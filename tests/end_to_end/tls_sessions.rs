@@ -214,11 +214,12 @@ fn a_big_body(setup: &Setup) -> Outcome {
 
 fn ten_thousand_requests(setup: &Setup) -> Outcome {
     const REQUESTS: usize = 10_000;
+    const AMPLE: usize = 64 << 20;
     let server = nginx(setup)?;
     let url = format!("https://127.0.0.1:{}/small.txt", server.port);
     let mut load = command("h2load")?;
     load.args(["--h1", "-n", &REQUESTS.to_string(), "-c", "20", &url]);
-    let tracer = setup.openssl_of(server.port).queue_records(3 * REQUESTS);
+    let tracer = setup.openssl_of(server.port).queue_records(3 * REQUESTS).ring_bytes(AMPLE);
     let (observed, (_, said)) = setup.observe(tracer, 2 * REQUESTS, || process::run(&mut load));
     assert!(said.contains(&format!("{REQUESTS} succeeded")), "{said}");
     observed.check_both_ends(setup, &server, REQUESTS);

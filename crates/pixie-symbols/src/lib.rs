@@ -45,8 +45,11 @@ mod symbols;
 
 pub use build_id::BuildId;
 pub use code::{AttachPoints, ProbePlace};
-pub use elf::{ElfError, ElfFile, Machine, Section, Segment};
-pub use go::{GoAttachPoints, GoBinary, GoBuildInfo, GoError, GoFrame, GoFunction};
+pub use elf::{ElfError, ElfFile, FoundFunction, Machine, Section, Segment, Wanted};
+pub use go::{
+    GoAttachPoints, GoBinary, GoBuildInfo, GoError, GoFoundFunction, GoFrame, GoFunction,
+    GoFunctions,
+};
 pub use kernel::{KernelFunction, KernelSymbols};
 pub use pattern::Pattern;
 pub use perf_map::PerfMap;

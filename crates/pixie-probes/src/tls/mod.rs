@@ -12,14 +12,14 @@ mod discovery;
 mod inspect;
 mod libraries;
 mod safety;
-#[allow(dead_code, reason = "those who look into files use it next")]
 mod signatures;
 mod target;
 mod tracker;
 
 pub(crate) use attach::{PROGRAMS, Programs};
+pub use inspect::inspect;
 pub use libraries::{Libraries, UnknownLibrary};
-pub use target::Library;
+pub use target::{Abi, AttachPoint, Call, Library, Refusal, Returns, Target};
 pub(crate) use tracker::{Known, Tracker};
 
 use std::path::PathBuf;

@@ -46,8 +46,8 @@ impl fmt::Display for Library {
 
 /// How arguments and results are passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(dead_code, reason = "each is made by those who find such a library")]
-pub(crate) enum Abi {
+#[non_exhaustive]
+pub enum Abi {
     /// The C functions of the platform's ABI.
     C,
     /// Go 1.17 and later: in registers.
@@ -58,8 +58,8 @@ pub(crate) enum Abi {
 
 /// What a function does, which tells what its arguments mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(dead_code, reason = "each is made by those who find such a function")]
-pub(crate) enum Call {
+#[non_exhaustive]
+pub enum Call {
     /// `int f(object, buffer, length)`: bytes received, or nothing below 1.
     Read,
     /// `int f(object, buffer, length)`: bytes sent.
@@ -87,8 +87,8 @@ pub(crate) enum Call {
 
 /// Where a function returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "each is made by those who find such a function")]
-pub(crate) enum Returns {
+#[non_exhaustive]
+pub enum Returns {
     /// Wherever: the kernel catches the return address. The offset in the file is one at which that
     /// is still on top of the stack: the function's first instruction, or one behind `endbr64`.
     Uretprobe(u64),
@@ -102,31 +102,33 @@ pub(crate) enum Returns {
 
 /// A function of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AttachPoint {
+#[non_exhaustive]
+pub struct AttachPoint {
     /// What it does.
-    pub(crate) call: Call,
+    pub call: Call,
     /// The offset in the file of an instruction at which the arguments are still where the ABI
     /// passes them.
-    pub(crate) entry: u64,
+    pub entry: u64,
     /// Where it returns.
-    pub(crate) returns: Returns,
+    pub returns: Returns,
     /// Its name, or what it is taken to be.
-    pub(crate) symbol: String,
+    pub symbol: String,
 }
 
 /// A file that holds a TLS library.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+#[non_exhaustive]
+pub struct Target {
     /// Which.
-    pub(crate) library: Library,
+    pub library: Library,
     /// How its functions are called.
-    pub(crate) abi: Abi,
+    pub abi: Abi,
     /// Its version, where the file tells: `3.0.15`, `go1.23.4`.
-    pub(crate) version: Option<String>,
+    pub version: Option<String>,
     /// Its functions.
-    pub(crate) points: Vec<AttachPoint>,
+    pub points: Vec<AttachPoint>,
     /// What is worth knowing of it, for the report.
-    pub(crate) notes: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 impl Target {
@@ -140,11 +142,12 @@ impl Target {
 /// something can be done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub(crate) struct Refusal {
+#[non_exhaustive]
+pub struct Refusal {
     /// Which library it seems to be.
-    pub(crate) library: Option<Library>,
+    pub library: Option<Library>,
     /// Why.
-    pub(crate) reason: String,
+    pub reason: String,
 }
 
 /// A file that a process has mapped to execute it.

@@ -1,6 +1,6 @@
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess,
-    Register,
+    OpKind, Register,
 };
 
 /// The registers that the System V ABI passes arguments in.
@@ -50,6 +50,8 @@ struct Step {
 pub(crate) struct Found {
     pub(crate) address: u64,
     pub(crate) emulated: bool,
+    /// How many bytes the stack is deeper here than where the function begins.
+    depth: i64,
 }
 
 impl Body {
@@ -94,6 +96,22 @@ impl Body {
         Some(body)
     }
 
+    /// Takes apart what a function begins with, as far as it goes straight on. Of the rest nothing is
+    /// known.
+    pub(crate) fn start(code: &[u8], address: u64) -> Option<Self> {
+        let straight = Decoder::with_ip(64, code, address, DecoderOptions::NONE)
+            .into_iter()
+            .take_while(|instruction| {
+                instruction.mnemonic() != Mnemonic::INVALID
+                    && instruction.flow_control() == FlowControl::Next
+            })
+            .map(|instruction| instruction.next_ip() - address)
+            .last()?;
+        let mut body = Self::decode(code.get(..usize::try_from(straight).ok()?)?, address)?;
+        (body.indirect, body.leaves) = (true, true);
+        Some(body)
+    }
+
     /// Takes note of where an instruction leads.
     fn follow(&mut self, instruction: &Instruction, inside: std::ops::Range<u64>) -> Option<()> {
         let target = instruction.near_branch_target();
@@ -122,22 +140,41 @@ impl Body {
     /// The first instruction that the kernel emulates, and where every call comes by with these
     /// registers as they were at the function's start. `None` when there is none.
     pub(crate) fn entry(&self, kept: &[Register]) -> Option<Found> {
+        self.entries(kept).into_iter().next()
+    }
+
+    /// All such instructions.
+    fn entries(&self, kept: &[Register]) -> Vec<Found> {
         let mut info = InstructionInfoFactory::new();
+        let (mut found, mut depth) = (Vec::new(), Some(0));
         for (index, step) in self.instructions.iter().enumerate() {
             if index > 0 && self.is_target(step) {
-                return None;
+                break;
             }
-            if step.emulated {
-                // Where a computed jump may lead is not known, but not to where the stack grows.
-                let certain = !self.indirect || step.instruction.mnemonic() == Mnemonic::Push;
-                return certain.then(|| step.found());
+            // Where a computed jump may lead is not known, but not to where the stack grows.
+            let certain = !self.indirect || step.instruction.mnemonic() == Mnemonic::Push;
+            if let Some(depth) = depth.filter(|_| step.emulated && certain) {
+                found.push(step.found(depth));
             }
             let straight = step.instruction.flow_control() == FlowControl::Next;
             if !straight || writes(&mut info, &step.instruction, kept) {
-                return None;
+                break;
             }
+            depth = depth.and_then(|depth| depth.checked_add(deepens(&mut info, step)?));
         }
-        None
+        found
+    }
+
+    /// Where a C function is entered and where it returns, if its ways out are known. The stack is
+    /// never deeper at a return than at the entry: by that calls inside calls are told apart.
+    pub(crate) fn ends(&self) -> (Option<Found>, Option<Vec<Found>>) {
+        let entries = self.entries(C_ARGUMENTS);
+        let Some(returns) = self.returns() else { return (entries.first().copied(), None) };
+        let deepest = returns.iter().map(|place| place.depth).max().unwrap_or_default();
+        match entries.iter().find(|entry| entry.depth >= deepest) {
+            Some(entry) => (Some(*entry), Some(returns)),
+            None => (entries.first().copied(), Some(self.plain_returns())),
+        }
     }
 
     /// As [`Body::entry`], for a function of Go's. It begins by looking whether the stack is large
@@ -145,7 +182,8 @@ impl Body {
     pub(crate) fn go_entry(&self, kept: &[Register]) -> Option<Found> {
         let found = self.entry(kept)?;
         let start = self.instructions.first()?.instruction.ip();
-        let index = self.instructions.iter().position(|step| step.found() == found)?;
+        let at = |step: &Step| step.instruction.ip() == found.address;
+        let index = self.instructions.iter().position(at)?;
         let look = self.instructions.get(index)?;
         let next = self.instructions.get(index + 1);
         let again = |step: &&Step| {
@@ -155,38 +193,46 @@ impl Body {
         let looks = look.instruction.flow_control() == FlowControl::ConditionalBranch
             && self.instructions.iter().find(again).is_some();
         let better = next.filter(|next| looks && next.emulated && !self.is_target(next));
-        Some(better.map_or(found, Step::found))
+        Some(better.map_or(found, |better| better.found(found.depth)))
     }
 
     /// One place for each way out; `None` when not all of them are known.
-    pub(crate) fn returns(&self) -> Option<Vec<Found>> {
+    fn returns(&self) -> Option<Vec<Found>> {
         if self.indirect || self.leaves {
             return None;
         }
+        let mut places = self.plain_returns();
         let mut info = InstructionInfoFactory::new();
-        let mut places = Vec::new();
-        for (index, step) in self.instructions.iter().enumerate() {
-            if step.instruction.flow_control() == FlowControl::Return {
-                places.push(self.before_return(index, &mut info).unwrap_or_else(|| step.found()));
-            }
+        for place in &mut places {
+            let ip = |step: &Step| step.instruction.ip();
+            let index = self.instructions.binary_search_by_key(&place.address, ip).ok()?;
+            *place = self.before_return(index, &mut info).unwrap_or(*place);
         }
         (!places.is_empty()).then_some(places)
+    }
+
+    /// The instructions that return.
+    fn plain_returns(&self) -> Vec<Found> {
+        let returns = |step: &&Step| step.instruction.flow_control() == FlowControl::Return;
+        self.instructions.iter().filter(returns).map(|step| step.found(0)).collect()
     }
 
     /// An instruction that the kernel emulates and that is on every way to the return at `index`, and
     /// on no other, with the result in its register.
     fn before_return(&self, index: usize, info: &mut InstructionInfoFactory) -> Option<Found> {
+        let mut depth = 0_i64;
         for at in (1..=index).rev() {
             if self.is_target(self.instructions.get(at)?) {
                 return None;
             }
             let step = self.instructions.get(at - 1)?;
+            depth = depth.checked_sub(deepens(info, step)?)?;
             match step.instruction.flow_control() {
-                FlowControl::Next if step.emulated => return Some(step.found()),
+                FlowControl::Next if step.emulated => return Some(step.found(depth)),
                 FlowControl::Next => {}
                 // The other way leads to where the program is ended: the stack was damaged.
                 FlowControl::ConditionalBranch if step.emulated && self.looks_at_canary(at - 1) => {
-                    return Some(step.found());
+                    return Some(step.found(depth));
                 }
                 _ => return None,
             }
@@ -209,6 +255,16 @@ impl Body {
         })
     }
 
+    /// Whether it only jumps out, and calls nothing before.
+    pub(crate) fn forwards(&self) -> bool {
+        let flows = self.instructions.iter().map(|step| step.instruction.flow_control());
+        let mut other = flows.filter(|flow| *flow != FlowControl::Next);
+        self.outside.len() == 1
+            && self.leaves
+            && other.next() == Some(FlowControl::UnconditionalBranch)
+            && other.next().is_none()
+    }
+
     /// Where its calls and branches lead that leave it.
     pub(crate) fn calls(self) -> Vec<u64> {
         self.outside
@@ -220,8 +276,29 @@ impl Body {
 }
 
 impl Step {
-    fn found(&self) -> Found {
-        Found { address: self.instruction.ip(), emulated: self.emulated }
+    fn found(&self, depth: i64) -> Found {
+        Found { address: self.instruction.ip(), emulated: self.emulated, depth }
+    }
+}
+
+/// By how many bytes an instruction makes the stack deeper; `None` when that is not known.
+fn deepens(info: &mut InstructionInfoFactory, step: &Step) -> Option<i64> {
+    let instruction = &step.instruction;
+    if !writes(info, instruction, STACK_POINTER) {
+        return Some(0);
+    }
+    let constant = instruction.op0_register() == Register::RSP
+        && matches!(
+            instruction.op1_kind(),
+            OpKind::Immediate8to64 | OpKind::Immediate32to64 | OpKind::Immediate64
+        );
+    match instruction.mnemonic() {
+        Mnemonic::Push | Mnemonic::Pop if instruction.op0_register() != Register::RSP => {
+            Some(-i64::from(instruction.stack_pointer_increment()))
+        }
+        Mnemonic::Sub if constant => Some(instruction.immediate(1).cast_signed()),
+        Mnemonic::Add if constant => instruction.immediate(1).cast_signed().checked_neg(),
+        _ => None,
     }
 }
 
@@ -253,7 +330,7 @@ fn is_emulated(code: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Body, C_ARGUMENTS, STACK_POINTER};
+    use super::{Body, STACK_POINTER};
 
     /// A function at address 0.
     fn body(parts: &[&[u8]]) -> Body {
@@ -261,11 +338,11 @@ mod tests {
     }
 
     fn entry(body: &Body) -> Option<u64> {
-        body.entry(C_ARGUMENTS).map(|found| found.address)
+        body.ends().0.map(|found| found.address)
     }
 
     fn returns(body: &Body) -> Option<Vec<u64>> {
-        Some(body.returns()?.iter().map(|found| found.address).collect())
+        Some(body.ends().1?.iter().map(|found| found.address).collect())
     }
 
     const ENDBR64: &[u8] = &[0xf3, 0x0f, 0x1e, 0xfa];
@@ -317,8 +394,13 @@ mod tests {
     #[test]
     fn a_way_out_is_seen_where_the_stack_protector_looks() {
         let jne_fail: &[u8] = &[0x75, 5];
-        let whole = [SUB_RSP, XOR_EAX, CANARY, jne_fail, ADD_RSP, RET, CALL_OUT];
-        assert_eq!(returns(&body(&whole)), Some(vec![15]));
+        let whole = [SUB_RSP, NOP, XOR_EAX, CANARY, jne_fail, ADD_RSP, RET, CALL_OUT];
+        assert_eq!(returns(&body(&whole)), Some(vec![16]));
+        assert_eq!(entry(&body(&whole)), Some(4));
+        let shallow = [NOP, SUB_RSP, XOR_EAX, CANARY, jne_fail, ADD_RSP, RET, CALL_OUT];
+        assert_eq!(returns(&body(&shallow)), Some(vec![22]), "deeper than at any entry");
+        let both = [NOP, SUB_RSP, NOP, XOR_EAX, CANARY, jne_fail, ADD_RSP, RET, CALL_OUT];
+        assert_eq!((entry(&body(&both)), returns(&body(&both))), (Some(5), Some(vec![17])));
         let later = [SUB_RSP, CANARY, &[0x75, 7], XOR_EAX, ADD_RSP, RET, CALL_OUT];
         assert_eq!(returns(&body(&later)), Some(vec![21]), "the result comes after the look");
         let other = [SUB_RSP, XOR_EAX, TEST_EDX, jne_fail, ADD_RSP, RET, CALL_OUT];
@@ -337,6 +419,25 @@ mod tests {
         assert_eq!(returns(&body(&[CALL_OUT])), None, "never returns");
         assert!(Body::decode(&[0x06], 0).is_none(), "no instruction");
         assert!(Body::decode(&[0xeb, 0xff, 0xc3], 0).is_none(), "into an instruction");
+    }
+
+    #[test]
+    fn of_a_function_of_unknown_size_only_the_start_is_trusted() {
+        let start = |parts: &[&[u8]]| Body::start(&parts.concat(), 0).map(|body| entry(&body));
+        assert_eq!(start(&[ENDBR64, PUSH_R13, XOR_EAX, RET, &[0x06]]), Some(Some(4)));
+        assert_eq!(start(&[XOR_EAX, NOP, RET]), Some(None), "a jump may lead to the nop");
+        assert_eq!(start(&[TEST_EDX, JS_NEXT, RET]), Some(None));
+        assert_eq!(start(&[RET]), None);
+        assert_eq!(Body::start(&[PUSH_R13, RET].concat(), 0).and_then(|body| body.returns()), None);
+    }
+
+    #[test]
+    fn a_function_that_only_jumps_on_is_told() {
+        const JUMP_OUT: &[u8] = &[0xe9, 0, 1, 0, 0];
+        assert!(body(&[XOR_EDX, JUMP_OUT]).forwards());
+        assert!(!body(&[CALL_OUT, JUMP_OUT]).forwards());
+        assert!(!body(&[TEST_EDX, &[0x74, 5], JUMP_OUT, RET]).forwards());
+        assert!(!body(&[XOR_EDX, RET]).forwards());
     }
 
     #[test]

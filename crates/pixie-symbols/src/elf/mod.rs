@@ -1,9 +1,13 @@
 //! ELF files: where their parts are, and what identifies them.
 
+mod data;
+mod dynamic;
 mod relocations;
+mod search;
 mod symbol_table;
 
 pub(crate) use relocations::Relocations;
+pub use search::{FoundFunction, Wanted};
 
 use crate::input::Input;
 use crate::layout::Layout;

@@ -8,6 +8,8 @@ const RELATIVE_X86_64: u64 = 8;
 const RELATIVE_AARCH64: u64 = 1027;
 /// The size of a record of a 64-bit `.rela` section.
 const RECORD: usize = 24;
+/// How much is read at once, in bytes: whole records.
+const CHUNK: u64 = 24 << 10;
 
 /// The addresses that the dynamic linker writes into a program that can be loaded anywhere
 /// (RELATIVE relocations): in the file itself their places may hold zeros.
@@ -33,12 +35,18 @@ impl Relocations {
             }
             within("bytes of relocations", section.size, budget)?;
             budget -= section.size;
-            let bytes = file.read(section, section.size)?;
-            list.extend(bytes.chunks_exact(RECORD).filter_map(|record| {
-                let [place, info, address] =
-                    [0, 8, 16].map(|at| file.layout.u64(record, at).unwrap_or_default());
-                (info == relative).then_some((place, address))
-            }));
+            let mut done = 0;
+            while done < section.size && section.in_file {
+                let length = CHUNK.min(section.size - done);
+                let offset = section.offset.saturating_add(done);
+                let bytes = file.input.read(offset, length)?;
+                list.extend(bytes.chunks_exact(RECORD).filter_map(|record| {
+                    let [place, info, address] =
+                        [0, 8, 16].map(|at| file.layout.u64(record, at).unwrap_or_default());
+                    (info == relative).then_some((place, address))
+                }));
+                done += length;
+            }
         }
         list.sort_unstable();
         Ok(Self { list })

@@ -29,12 +29,25 @@ struct Module {
     end: u64,
 }
 
-/// The table, and what the offsets of functions' data are counted from.
-pub(super) fn locate(
+/// Where a table is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Located {
+    pub(super) address: u64,
+    /// How many bytes it has at most.
+    pub(super) size: u64,
+    pub(super) head: Head,
+    /// What functions' addresses are counted from, when that is known without reading the table.
+    pub(super) text: Option<u64>,
+    /// What the offsets of functions' data are counted from.
+    function_data: Option<u64>,
+}
+
+/// Where the table is. Reads but its head.
+pub(super) fn find(
     file: &ElfFile,
     relocations: &Relocations,
     info: Option<&GoBuildInfo>,
-) -> Result<Option<(Table, Option<u64>)>, GoError> {
+) -> Result<Option<Located>, GoError> {
     let Some((address, size)) = place(file) else { return Ok(None) };
     if size > MAX_TABLE {
         return Err(GoError::TooLarge);
@@ -44,16 +57,27 @@ pub(super) fn locate(
     let head = Head::parse(&head, file.layout).ok_or(GoError::Malformed("the table's head"))?;
     let module = module(file, relocations, address, &head, info);
     let size = module.map_or(size, |module| size.min(module.end.saturating_sub(address)));
-    let mut bytes = file.read_at(address, size)?;
-    relocations.apply(file, &mut bytes, address);
-    let function_data = module.and_then(|module| module.function_data);
     let text = match module {
         Some(module) => Some(module.text),
         None if head.version < Version::Go118 => Some(0), // Addresses are written as they are.
-        None => head.text.or_else(|| text_by_entry(file, &bytes)),
+        None => head.text,
     };
+    let function_data = module.and_then(|module| module.function_data);
+    Ok(Some(Located { address, size, head, text, function_data }))
+}
+
+/// The table, and what the offsets of functions' data are counted from.
+pub(super) fn locate(
+    file: &ElfFile,
+    relocations: &Relocations,
+    info: Option<&GoBuildInfo>,
+) -> Result<Option<(Table, Option<u64>)>, GoError> {
+    let Some(located) = find(file, relocations, info)? else { return Ok(None) };
+    let mut bytes = file.read_at(located.address, located.size)?;
+    relocations.apply(file, &mut bytes, located.address);
+    let text = located.text.or_else(|| text_by_entry(file, &bytes));
     let table = Table::new(bytes, file.layout, text.ok_or(GoError::UnknownText)?)?;
-    Ok(Some((table, function_data)))
+    Ok(Some((table, located.function_data)))
 }
 
 /// Whether Go may have built the file. A look at the names of its sections saves looking through all

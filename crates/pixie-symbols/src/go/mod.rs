@@ -1,11 +1,13 @@
 //! Programs written in Go: their functions, lines and build, stripped or not.
 
 mod build_info;
+mod functions;
 mod locate;
 mod pclntab;
 mod returns;
 
 pub use build_info::GoBuildInfo;
+pub use functions::{GoFoundFunction, GoFunctions};
 
 use crate::elf::Relocations;
 use crate::{ElfError, ElfFile, ProbePlace};
@@ -185,16 +187,14 @@ impl GoBinary {
     /// # Errors
     /// When its instructions cannot be told apart, so that a return might be missed.
     pub fn attach_points(&self, function: &GoFunction<'_>) -> Result<GoAttachPoints, GoError> {
-        returns::attach_points(&self.file, function, self.passes_in_registers())
+        let code = function.address..function.end;
+        returns::attach_points(&self.file, code, self.passes_in_registers())
     }
 
     /// Whether functions take arguments and give results in registers: Go 1.17 and later.
     #[must_use]
     pub fn passes_in_registers(&self) -> bool {
-        match self.info.as_ref().and_then(GoBuildInfo::release) {
-            Some(release) => release >= (1, 17),
-            None => self.table.version() >= Version::Go118,
-        }
+        in_registers(self.info.as_ref(), self.table.version())
     }
 
     /// How much memory the tables take, in bytes.
@@ -227,6 +227,13 @@ impl GoBinary {
         let call = self.file.read_at(tree.checked_add(index.checked_mul(size)?)?, size).ok()?;
         let name = self.table.name_at(self.file.layout.u32(&call, name)?)?;
         Some((name, self.file.layout.u32(&call, parent)?))
+    }
+}
+
+fn in_registers(info: Option<&GoBuildInfo>, table: Version) -> bool {
+    match info.and_then(GoBuildInfo::release) {
+        Some(release) => release >= (1, 17),
+        None => table >= Version::Go118,
     }
 }
 

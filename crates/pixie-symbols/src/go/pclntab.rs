@@ -117,6 +117,11 @@ impl Head {
         self.parts.names
     }
 
+    /// Where the names end, in the order that the linker writes the parts in.
+    pub(crate) fn end_of_names(&self) -> usize {
+        self.parts.units
+    }
+
     /// Where the list of functions begins.
     pub(crate) fn functions(&self) -> usize {
         self.parts.functions

@@ -1,7 +1,8 @@
-use super::{GoAttachPoints, GoError, GoFunction};
+use super::{GoAttachPoints, GoError};
 use crate::code::x86_64::{Body, GO_ARGUMENTS, STACK_POINTER};
 use crate::{ElfError, ElfFile, Machine, ProbePlace};
 use iced_x86::{Decoder, DecoderOptions, Mnemonic};
+use std::ops::Range;
 
 /// The largest function that is decoded, in bytes.
 const MAX_FUNCTION: u64 = 16 << 20;
@@ -10,33 +11,33 @@ const MAX_ENTRY: u64 = 1 << 18;
 
 pub(super) fn attach_points(
     file: &ElfFile,
-    function: &GoFunction<'_>,
+    Range { start, end }: Range<u64>,
     registers: bool,
 ) -> Result<GoAttachPoints, GoError> {
-    if function.size() > MAX_FUNCTION {
+    let size = end.saturating_sub(start);
+    if size > MAX_FUNCTION {
         return Err(GoError::TooLarge);
     }
     let nowhere = || ElfError::Malformed("the function is not in the file".to_owned());
-    let first = file.file_offset(function.address).ok_or_else(nowhere)?;
-    let code = file.read_at(function.address, function.size())?;
-    if code.len() as u64 != function.size() {
+    let first = file.file_offset(start).ok_or_else(nowhere)?;
+    let code = file.read_at(start, size)?;
+    if code.len() as u64 != size {
         return Err(nowhere().into());
     }
     let returns = match file.machine() {
-        Machine::X86_64 => x86_64(&code, function.address)?,
+        Machine::X86_64 => x86_64(&code, start)?,
         Machine::Aarch64 => aarch64(&code),
         Machine::Other(_) => return Err(GoError::UnknownMachine),
     };
     let returns = returns.into_iter().map(|distance| first + distance).collect();
     let kept = if registers { GO_ARGUMENTS } else { STACK_POINTER };
-    let body = (file.machine() == Machine::X86_64 && function.size() <= MAX_ENTRY)
-        .then(|| Body::decode(&code, function.address));
+    let body = (file.machine() == Machine::X86_64 && size <= MAX_ENTRY)
+        .then(|| Body::decode(&code, start));
     let found = body.flatten().and_then(|body| body.go_entry(kept));
     let entry = match found {
-        Some(found) => ProbePlace {
-            offset: first + (found.address - function.address),
-            emulated: found.emulated,
-        },
+        Some(found) => {
+            ProbePlace { offset: first + (found.address - start), emulated: found.emulated }
+        }
         None => ProbePlace { offset: first, emulated: false },
     };
     Ok(GoAttachPoints { entry, returns })

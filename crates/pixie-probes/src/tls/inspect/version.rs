@@ -1,0 +1,65 @@
+//! Which version of a library a file holds.
+
+use pixie_symbols::ElfFile;
+use std::path::Path;
+
+/// The longest version that is believed, in bytes.
+const MAX_VERSION: usize = 24;
+
+/// The version of OpenSSL, or LibreSSL with its name. The library that programs link to may not have
+/// it, but the one with the algorithms that belongs to it does; without either, the library's own
+/// name tells the major version.
+pub(super) fn openssl(file: &ElfFile, path: &Path) -> Option<String> {
+    by_text(file).or_else(|| by_companion(file, path)).or_else(|| by_name(file))
+}
+
+fn by_text(file: &ElfFile) -> Option<String> {
+    let after = |name: &str| {
+        file.find_in_data(name.as_bytes(), &mut |text| version(text.get(name.len()..)?))
+    };
+    after("OpenSSL ").or_else(|| after("LibreSSL ").map(|version| format!("LibreSSL {version}")))
+}
+
+fn by_companion(file: &ElfFile, path: &Path) -> Option<String> {
+    let needed = file.needed();
+    let name = needed.iter().find(|name| name.contains("libcrypto") && !name.contains('/'))?;
+    by_text(&ElfFile::open(path.parent()?.join(name)).ok()?)
+}
+
+/// `3` of `libssl.so.3`.
+fn by_name(file: &ElfFile) -> Option<String> {
+    version(file.soname()?.split_once(".so.")?.1.as_bytes())
+}
+
+/// The version of GnuTLS, which it logs.
+pub(super) fn gnutls(file: &ElfFile) -> Option<String> {
+    const LOGGED: &str = "Enabled GnuTLS ";
+    file.find_in_data(LOGGED.as_bytes(), &mut |text| version(text.get(LOGGED.len()..)?))
+}
+
+/// A version that a text begins with: `3.0.15`, `1.1.1w`.
+fn version(text: &[u8]) -> Option<String> {
+    let part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+');
+    let end = text.iter().position(|byte| !part(byte)).unwrap_or(text.len());
+    let text = str::from_utf8(text.get(..end)?).ok()?;
+    let begins = text.starts_with(|character: char| character.is_ascii_digit());
+    // Sentences about versions are no versions.
+    let ends = !text.ends_with(['.', '-', '+']);
+    (begins && ends && text.len() <= MAX_VERSION).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn versions_are_told_from_other_texts() {
+        let read = |text: &str| version(text.as_bytes());
+        assert_eq!(read("3.0.22 25 Aug 2026"), Some("3.0.22".to_owned()));
+        assert_eq!(read("1.1.1w  11 Sep 2023\0"), Some("1.1.1w".to_owned()));
+        assert_eq!(read("3"), Some("3".to_owned()));
+        assert_eq!(read("is not 3.0"), None);
+        assert_eq!(read("3.0."), None);
+        assert_eq!(read("11111111111111111111111111111111"), None);
+    }
+}
