@@ -1,7 +1,10 @@
 //! Traffic to look at: a small HTTP server and its client, in a process of their own, because the
 //! tracer leaves its own process alone.
 
+mod encrypted;
+
 use crate::arguments::DEMO_TRAFFIC;
+use encrypted::Encrypted;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -38,6 +41,8 @@ pub(crate) fn traffic() -> io::Result<()> {
     let address = listener.local_addr()?;
     thread::spawn(move || serve(&listener));
     thread::spawn(move || request_all(address));
+    // It is there where it can be had.
+    let _encrypted = Encrypted::start();
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())
 }
