@@ -45,6 +45,7 @@ const CORE: &[&str] = &[
     "calls::sendfile",
     "datagrams::one_by_one_to_named_peers",
     "exchanges::nginx_and_curl",
+    "tls_sessions::curl_and_nginx",
     "transports::unix_sockets",
     "transports::ipv6",
     "sharing::a_connection_is_passed_to_a_worker",
