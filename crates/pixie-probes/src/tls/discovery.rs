@@ -64,7 +64,12 @@ fn mapping(pid: Pid, line: &[u8]) -> Option<Found> {
     let (major, minor) = device.split_once(':')?;
     let device =
         libc::makedev(u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
-    let path = PathBuf::from(format!("/proc/{pid}/map_files/{range}"));
+    // Low addresses, of programs that are not position independent, have zeros in front in `maps`
+    // alone.
+    let (start, end) = range.split_once('-')?;
+    let start = u64::from_str_radix(start, 16).ok()?;
+    let end = u64::from_str_radix(end, 16).ok()?;
+    let path = PathBuf::from(format!("/proc/{pid}/map_files/{start:x}-{end:x}"));
     Some(Found {
         pid,
         path,
