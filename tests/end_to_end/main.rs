@@ -23,6 +23,7 @@
 )]
 
 mod agent;
+mod chroot;
 mod clients;
 mod expect;
 mod fetch;
@@ -65,6 +66,10 @@ const THEMES: &[&[runner::Test]] = &[
     dns::TESTS,
     tls::TESTS,
     encrypted::signatures::TESTS,
+    encrypted::openssl::TESTS,
+    encrypted::boringssl::TESTS,
+    encrypted::go::TESTS,
+    encrypted::others::TESTS,
     tls_sessions::TESTS,
     sharing::TESTS,
     transports::TESTS,

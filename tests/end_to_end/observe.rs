@@ -100,6 +100,11 @@ impl Watch {
         self.wait_until(|| self.records.exchanges() >= expected);
     }
 
+    /// What is attached by now.
+    pub(crate) fn report(&self) -> Report {
+        self.session.report().clone()
+    }
+
     /// How many records of exchanges there are already.
     pub(crate) fn exchanges(&self) -> usize {
         self.records.exchanges()

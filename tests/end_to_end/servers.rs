@@ -41,8 +41,13 @@ pub(crate) struct Logged {
 impl Server {
     /// A new folder with something to serve.
     pub(crate) fn prepare() -> TempDir {
+        Self::prepare_in(&std::env::temp_dir())
+    }
+
+    /// Such a folder, in this one.
+    pub(crate) fn prepare_in(place: &Path) -> TempDir {
         use std::os::unix::fs::PermissionsExt;
-        let folder = TempDir::new().expect("a temporary folder");
+        let folder = TempDir::new_in(place).expect("a temporary folder");
         let readable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(folder.path(), readable).expect("a folder that everybody may read");
         let www = folder.path().join("www");

@@ -1,3 +1,9 @@
-//! Plaintext from inside TLS libraries.
+//! Plaintext from inside TLS libraries: the records are those of the same traffic in the clear.
 
+pub(crate) mod boringssl;
+mod exchange;
+pub(crate) mod go;
+pub(crate) mod openssl;
+pub(crate) mod others;
+mod peers;
 pub(crate) mod signatures;

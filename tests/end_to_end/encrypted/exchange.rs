@@ -1,0 +1,177 @@
+//! One conversation between a client and a server, over TLS, and what must be seen of it.
+
+use crate::expect::HttpExt;
+use crate::observe::{Observed, Watch};
+use crate::process::{Running, wait_for};
+use crate::runner::{Outcome, Setup};
+use crate::servers::Server;
+use pixie::id::Role;
+use pixie::record::{Address, Http};
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+/// What every client of ours asks for, and gets: the request's body, status and the response's body.
+pub(crate) const QUESTIONS: [&str; 3] = [
+    "GET /bytes/1000 0 -> 200 1000",
+    "POST /count 100000 -> 200 7",
+    "GET /bytes/50000 0 -> 200 50000",
+];
+
+/// How often ours ask.
+pub(crate) const TIMES: usize = 2;
+
+/// How long it may take on a busy machine, without optimizations, until what a process has mapped is
+/// probed. Programs can be large.
+const ATTACHED: Duration = Duration::from_secs(10);
+
+/// One end, by what its records must say of the library: its name, and how its version begins.
+/// `None` when no library of this end can be probed.
+pub(crate) type Library = Option<(&'static str, &'static str)>;
+
+/// Starts a client of ours, which asks when it is told to.
+pub(crate) struct Client {
+    running: Running,
+}
+
+impl Client {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut running = Running::start(&mut command);
+        assert_eq!(running.line().as_deref(), Some("ready"), "{command:?}");
+        Self { running }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// Tells it to ask, and waits until it has its answers. Returns what else it said.
+    pub(crate) fn ask(&mut self) -> Vec<String> {
+        self.running.say("ask");
+        let said = std::iter::from_fn(|| self.running.line().filter(|line| line != "done"));
+        said.collect()
+    }
+
+    /// Tells it to go, which it must do without an error.
+    pub(crate) fn leave(mut self) {
+        self.running.say("leave");
+        self.running.succeed();
+    }
+}
+
+impl Setup {
+    /// Traces connections with this port, and what is encrypted on them.
+    pub(crate) fn watch_tls(&self, port: u16) -> Watch {
+        self.watch(self.tracer_of(port).tls(pixie::tls::All))
+    }
+}
+
+impl Watch {
+    /// Waits until what this process reads its plaintext with is probed.
+    pub(crate) fn wait_until_probed(&self, setup: &Setup, pid: u32) {
+        wait_for(&format!("probe in process {pid}"), setup.patience(ATTACHED), || {
+            let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+            let reads = |name: &String| name.contains("ead") || name.contains("recv");
+            let traffic = self.report().traffic?;
+            let mut files = traffic.tls.iter().filter(|file| file.attached.iter().any(reads));
+            files.find(|file| maps.contains(&*file.path.to_string_lossy())).map(drop)
+        });
+    }
+}
+
+/// A client of ours asks a server twice the same, over one connection. Both ends are traced; each of
+/// them must have the records of all questions, and name its library.
+pub(crate) fn converse(
+    setup: &Setup,
+    server: &Server,
+    client: Command,
+    libraries: [Library; 2],
+) -> Outcome {
+    let watch = setup.watch_tls(server.port);
+    let mut client = Client::start(client);
+    for (library, pid) in libraries.iter().zip([client.pid(), server.pid()]) {
+        if library.is_some() {
+            watch.wait_until_probed(setup, pid);
+        }
+    }
+    client.ask();
+    let ends = libraries.iter().flatten().count();
+    // Each end also tells of the handshake.
+    watch.wait(2 + ends * QUESTIONS.len() * TIMES);
+    let pid = client.pid();
+    client.leave();
+    let observed = watch.stop_after(0);
+    observed.check_nothing_dropped();
+    let expected: Vec<&str> = QUESTIONS.repeat(TIMES);
+    check(&observed, Role::Client, libraries[0], pid, &expected);
+    check(&observed, Role::Server, libraries[1], server.pid(), &expected);
+    observed.check_ends_agree();
+    Ok(())
+}
+
+/// Checks the records of one end.
+pub(crate) fn check(
+    observed: &Observed,
+    role: Role,
+    library: Library,
+    pid: u32,
+    expected: &[&str],
+) {
+    let Some((name, version)) = library else { return };
+    assert_eq!(observed.https_lines(role), expected, "at the {role}");
+    for http in observed.side(role) {
+        let connection = &http.traffic.connection;
+        let encrypted = connection.encrypted.as_ref().map(ToString::to_string);
+        assert_eq!(encrypted.as_deref(), Some(name), "the library at the {role}");
+        let told = connection.encrypted_version.as_ref().map(ToString::to_string);
+        assert!(told.unwrap_or_default().starts_with(version), "{version} at the {role}: {http}");
+        assert_eq!(http.traffic.process.pid.0, pid, "whose exchange it is");
+    }
+}
+
+/// `GET /bytes/1000 0 -> 200 1000`.
+pub(crate) fn line(http: &Http) -> String {
+    let (request, response) = (http.sent(), http.answered());
+    format!(
+        "{} {} {} -> {} {}",
+        request.method, request.path, request.body.size, response.status, response.body.size
+    )
+}
+
+/// The port that the client of an exchange has.
+pub(crate) fn client_port(http: &Http, role: Role) -> Option<u16> {
+    let connection = &http.traffic.connection;
+    let client = if role == Role::Client { &connection.local } else { &connection.remote };
+    client.as_ref().and_then(Address::port)
+}
+
+impl Observed {
+    /// Each exchange as a line, in the order in which they began.
+    pub(crate) fn https_lines(&self, role: Role) -> Vec<String> {
+        let mut exchanges: Vec<&Http> = self.side(role).collect();
+        exchanges.sort_by_key(|http| http.traffic.monotonic);
+        exchanges.into_iter().map(line).collect()
+    }
+
+    /// Where both ends were seen, they saw the same: on the same connection, with as many bytes.
+    pub(crate) fn check_ends_agree(&self) {
+        let ends = [Role::Client, Role::Server].map(|role| {
+            let mut exchanges: Vec<&Http> = self.side(role).collect();
+            exchanges.sort_by_key(|http| http.traffic.monotonic);
+            exchanges
+        });
+        if ends.iter().any(Vec::is_empty) {
+            return;
+        }
+        assert_eq!(ends[0].len(), ends[1].len(), "records at both ends");
+        for (client, server) in ends[0].iter().zip(&ends[1]) {
+            let (here, there) = (&client.traffic.connection, &server.traffic.connection);
+            assert!(here.remote.is_some() && here.remote == there.local, "server's address");
+            assert!(here.local.is_some() && here.local == there.remote, "client's address");
+            assert_eq!(client.traffic.request_bytes, server.traffic.request_bytes);
+            assert_eq!(client.traffic.response_bytes, server.traffic.response_bytes);
+            client.check_times();
+            server.check_times();
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! OpenSSL: of this system and of others, under other names, and inside of programs.
+
+use super::exchange::{Client, Library, QUESTIONS, TIMES, check, client_port, converse};
+use super::peers::{self, Peer};
+use crate::chroot::Chroot;
+use crate::expect::HttpExt;
+use crate::process::Running;
+use crate::programs::find;
+use crate::runner::{Outcome, Setup, tests};
+use pixie::id::Role;
+use std::collections::HashMap;
+
+tests! {
+    core: nginx_and_curl;
+    once: http2_of_nginx_and_curl, openssl_35, openssl_111, openssl_110, plain_calls, calls_with_sizes, part_of_a_program,
+        blocking_python, asyncio, a_crowd_on_one_thread, node, node_with_a_library, cryptography_of_pypi;
+}
+
+const SYSTEM: Library = Some(("openssl", "3.0."));
+
+/// nginx and curl, of one system.
+fn nginx_with_curl(
+    setup: &Setup,
+    chroot: Option<&Chroot>,
+    options: &[&str],
+    library: Library,
+) -> Outcome {
+    let server = peers::nginx(setup, chroot)?;
+    let watch = setup.watch_tls(server.port);
+    watch.wait_until_probed(setup, server.pid());
+    let curl = Running::start(&mut peers::curl(&server, chroot, options)?);
+    let pid = curl.pid();
+    curl.succeed();
+    let observed = watch.stop_after(2 + 2 * QUESTIONS.len() * TIMES);
+    observed.check_nothing_dropped();
+    let expected = QUESTIONS.repeat(TIMES);
+    check(&observed, Role::Client, library, pid, &expected);
+    check(&observed, Role::Server, library, server.pid(), &expected);
+    observed.check_ends_agree();
+    Ok(())
+}
+
+fn nginx_and_curl(setup: &Setup) -> Outcome {
+    nginx_with_curl(setup, None, &["--http1.1"], SYSTEM)
+}
+
+fn http2_of_nginx_and_curl(setup: &Setup) -> Outcome {
+    nginx_with_curl(setup, None, &["--http2"], SYSTEM)
+}
+
+fn openssl_35(setup: &Setup) -> Outcome {
+    let trixie = Chroot::new("trixie", &["curl", "nginx-light"])?;
+    nginx_with_curl(setup, Some(&trixie), &["--http1.1"], Some(("openssl", "3.5.")))?;
+    nginx_with_curl(setup, Some(&trixie), &["--http2"], Some(("openssl", "3.5.")))
+}
+
+fn openssl_111(setup: &Setup) -> Outcome {
+    let bullseye = Chroot::new("bullseye", &["curl", "nginx-light"])?;
+    nginx_with_curl(setup, Some(&bullseye), &["--http1.1"], Some(("openssl", "1.1.1")))?;
+    nginx_with_curl(setup, Some(&bullseye), &["--http2"], Some(("openssl", "1.1.1")))
+}
+
+/// A server and a client that are the same program.
+fn both(setup: &Setup, peer: &Peer, what: [&str; 2], library: Library) -> Outcome {
+    let server = peer.serve(setup, &[what[0]])?;
+    let client = peer.client(&[what[1]], &server, TIMES);
+    converse(setup, &server, client, [library; 2])
+}
+
+fn openssl_110(setup: &Setup) -> Outcome {
+    let folder = peers::openssl_110()?;
+    let folder = folder.display();
+    let options = [&format!("-I{folder}/include"), &format!("-L{folder}"), "-lssl", "-lcrypto"];
+    let path = format!("-Wl,-rpath,{folder}");
+    let peer = peers::c("openssl-1.1.0", &[&options[..], &[&path]].concat())?;
+    both(setup, &peer, ["server", "client"], Some(("openssl", "1.1.0")))
+}
+
+fn plain_calls(setup: &Setup) -> Outcome {
+    both(setup, &peers::c("openssl", &["-lssl", "-lcrypto"])?, ["server", "client"], SYSTEM)
+}
+
+fn calls_with_sizes(setup: &Setup) -> Outcome {
+    let peer = peers::c("openssl-ex", &["-DWITH_EX", "-lssl", "-lcrypto"])?;
+    both(setup, &peer, ["server", "client"], SYSTEM)
+}
+
+fn part_of_a_program(setup: &Setup) -> Outcome {
+    let peer = peers::c("openssl-static", &["-l:libssl.a", "-l:libcrypto.a", "-pthread"])?;
+    // The text with its version is not linked.
+    both(setup, &peer, ["server", "client"], Some(("openssl", "")))
+}
+
+fn blocking_python(setup: &Setup) -> Outcome {
+    both(setup, &peers::python(&[])?, ["server", "client"], SYSTEM)
+}
+
+/// Its TLS objects have memory on both sides: what leaves one is sent by somebody else.
+fn asyncio(setup: &Setup) -> Outcome {
+    both(setup, &peers::python(&[])?, ["aserver", "aclient"], SYSTEM)
+}
+
+/// Many connections of one thread, under way at once: each exchange is on the connection that carries
+/// it. Each connection asks for a number of bytes of its own.
+fn a_crowd_on_one_thread(setup: &Setup) -> Outcome {
+    const CONNECTIONS: usize = 200;
+    const ROUNDS: usize = 3;
+    let peer = peers::python(&[])?;
+    let server = peer.serve(setup, &["aserver"])?;
+    let watch = setup.watch_tls(server.port);
+    let mut client = Client::start(peer.client(&["crowd"], &server, CONNECTIONS));
+    watch.wait_until_probed(setup, client.pid());
+    watch.wait_until_probed(setup, server.pid());
+    let said = client.ask();
+    let ports: HashMap<String, u16> = said
+        .iter()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .map(|words| (words[1].to_owned(), words[2].parse().expect("a port")))
+        .collect();
+    assert_eq!(ports.len(), CONNECTIONS, "{said:?}");
+    watch.wait(2 * CONNECTIONS * (1 + ROUNDS));
+    client.leave();
+    let observed = watch.stop_after(0);
+    observed.check_nothing_dropped();
+    for role in [Role::Client, Role::Server] {
+        assert_eq!(observed.side(role).count(), CONNECTIONS * ROUNDS, "exchanges at the {role}");
+        for http in observed.side(role) {
+            let path = http.path();
+            let number = path.trim_start_matches("/bytes/").split('?').next().unwrap_or_default();
+            assert_eq!(client_port(http, role), Some(ports[number]), "at the {role}: {http}");
+            assert_eq!(http.answered().body.size.to_string(), number, "at the {role}");
+        }
+    }
+    Ok(())
+}
+
+/// OpenSSL as part of Node, whatever version of it that is.
+fn node(setup: &Setup) -> Outcome {
+    let node = peers::script(find("node")?)?;
+    both(setup, &node, ["server", "client"], Some(("openssl", "3.")))
+}
+
+/// Node as Debian has it: `libnode.so`, which uses the system's library.
+fn node_with_a_library(setup: &Setup) -> Outcome {
+    let trixie = Chroot::new("trixie", &["nodejs"])?;
+    let peer = peers::script_in(&trixie, "node")?;
+    both(setup, &peer, ["server", "client"], Some(("openssl", "3.5.")))
+}
+
+/// pyOpenSSL, whose OpenSSL is in a wheel, linked into a module.
+fn cryptography_of_pypi(setup: &Setup) -> Outcome {
+    let server = peers::python(&[])?.serve(setup, &["server"])?;
+    let client = peers::python(&["pyOpenSSL"])?.client(&["openssl"], &server, TIMES);
+    converse(setup, &server, client, [Some(("openssl", "")), SYSTEM])
+}

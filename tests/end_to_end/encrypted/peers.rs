@@ -1,0 +1,264 @@
+//! Servers and clients of HTTPS, by the library that each has inside.
+
+use crate::chroot::Chroot;
+use crate::fetch::{self, kept, making};
+use crate::process;
+use crate::programs::{command, find, sources};
+use crate::runner::{Setup, Skip, skip};
+use crate::servers::{Server, free_port};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// A certificate for `localhost` and its key, in this folder.
+pub(crate) fn certificate(folder: &Path) -> Result<(), Skip> {
+    let mut openssl = command("openssl")?;
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"]);
+    openssl.args([
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+    ]);
+    openssl.args(["-keyout", "key.pem", "-out", "cert.pem"]).current_dir(folder);
+    process::run(openssl.stderr(Stdio::null()));
+    Ok(())
+}
+
+/// A program of ours, as a server or a client.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    program: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(&'static str, PathBuf)>,
+    /// The system that it runs in, if it is not this one.
+    chroot: Option<Chroot>,
+}
+
+impl Peer {
+    fn new(program: PathBuf, arguments: &[&Path]) -> Self {
+        let arguments = arguments.iter().map(|word| word.display().to_string()).collect();
+        Self { program, arguments, environment: Vec::new(), chroot: None }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = match &self.chroot {
+            Some(chroot) => chroot.command(&self.program.to_string_lossy()),
+            None => Command::new(&self.program),
+        };
+        command.args(&self.arguments).envs(self.environment.iter().cloned());
+        command
+    }
+
+    /// Starts it as a server: `what` it is called by, and its options.
+    pub(crate) fn serve(&self, setup: &Setup, what: &[&str]) -> Result<Server, Skip> {
+        let (folder, port) = (folder(self.chroot.as_ref()), free_port());
+        certificate(folder.path())?;
+        let inside = inside(self.chroot.as_ref(), folder.path());
+        let mut command = self.command();
+        command.args(what).arg(port.to_string());
+        command.args([inside.join("cert.pem"), inside.join("key.pem")]);
+        Ok(Server::start(setup, folder, port, command))
+    }
+
+    /// A client of a server.
+    pub(crate) fn client(&self, what: &[&str], server: &Server, number: usize) -> Command {
+        let mut command = self.command();
+        command.args(what).args([server.port.to_string(), number.to_string()]);
+        command
+    }
+}
+
+/// A folder for a server, on this machine or in a Debian system.
+fn folder(chroot: Option<&Chroot>) -> TempDir {
+    chroot.map_or_else(Server::prepare, |chroot| Server::prepare_in(&chroot.path("tmp")))
+}
+
+/// What a folder's path is to those who run there.
+fn inside(chroot: Option<&Chroot>, folder: &Path) -> PathBuf {
+    chroot.map_or_else(|| folder.to_owned(), |chroot| chroot.inside(folder))
+}
+
+/// A source of ours.
+fn source(name: &str) -> Result<PathBuf, Skip> {
+    let file = sources().join("tls").join(name);
+    if !file.is_file() {
+        skip!("{name} is not in {}", sources().display());
+    }
+    Ok(file)
+}
+
+/// Where programs are built, and when they were.
+fn built(
+    name: &str,
+    source: &Path,
+    build: impl FnOnce(&Path) -> Result<(), Skip>,
+) -> Result<PathBuf, Skip> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tls");
+    fs::create_dir_all(&folder).expect("the target folder is writable");
+    let program = folder.join(name);
+    let modified = |file: &Path| file.metadata().and_then(|metadata| metadata.modified()).ok();
+    if modified(&program) < modified(source) {
+        build(&program)?;
+    }
+    Ok(program)
+}
+
+/// `peer.c` with what these arguments of the compiler link.
+pub(crate) fn c(name: &str, arguments: &[&str]) -> Result<Peer, Skip> {
+    let source = source("peer.c")?;
+    let program = built(name, &source, |program| {
+        let mut compiler = command("cc")?;
+        compiler.args(["-O1", "-D_GNU_SOURCE", "-o"]).args([program, &source]).args(arguments);
+        making(name, &mut compiler)
+    })?;
+    Ok(Peer::new(program, &[]))
+}
+
+/// `peer.py`, with these packages of PyPI.
+pub(crate) fn python(packages: &[&str]) -> Result<Peer, Skip> {
+    let mut peer = Peer::new(find("python3")?, &[&source("peer.py")?]);
+    if !packages.is_empty() {
+        peer.environment.push(("PYTHONPATH", fetch::python_packages(packages)?));
+    }
+    Ok(peer)
+}
+
+/// `peer.js`, by this program.
+pub(crate) fn script(program: PathBuf) -> Result<Peer, Skip> {
+    Ok(Peer::new(program, &[&source("peer.js")?]))
+}
+
+/// `peer.js`, by a program of a Debian system.
+pub(crate) fn script_in(chroot: &Chroot, program: &str) -> Result<Peer, Skip> {
+    fs::copy(source("peer.js")?, chroot.path("tmp/peer.js")).expect("the cache can be written");
+    let mut peer = Peer::new(program.into(), &["/tmp/peer.js".as_ref()]);
+    peer.chroot = Some(chroot.clone());
+    Ok(peer)
+}
+
+/// `peer.go`, by this `go` command, with these options and variables.
+pub(crate) fn go(
+    name: &str,
+    mut go: Command,
+    options: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<Peer, Skip> {
+    let source = source("peer.go")?;
+    let program = built(name, &source, |program| {
+        go.args(["build", "-o"]).arg(program).args(options).arg(&source);
+        let caches = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-build");
+        go.env("GOCACHE", caches).env("GO111MODULE", "off").env("GOFLAGS", "");
+        go.env("GOTOOLCHAIN", "local").env("GOPROXY", "off").envs(environment.iter().copied());
+        making(name, &mut go)
+    })?;
+    Ok(Peer::new(program, &[]))
+}
+
+/// `peer.go`, by the `go` command of a Debian system. What it builds runs anywhere.
+pub(crate) fn go_in(chroot: &Chroot, name: &str, options: &[&str]) -> Result<Peer, Skip> {
+    let source = source("peer.go")?;
+    let program = built(name, &source, |program| {
+        fs::copy(&source, chroot.path("tmp/peer.go")).expect("the cache can be written");
+        let mut go = chroot.command("go");
+        go.args(["build", "-o", "/tmp/peer-go"]).args(options).arg("/tmp/peer.go");
+        go.env("GOCACHE", "/tmp/go-build").env("CGO_ENABLED", "0").env("GO111MODULE", "off");
+        making(name, &mut go)?;
+        fs::copy(chroot.path("tmp/peer-go"), program).expect("the target folder is writable");
+        Ok(())
+    })?;
+    Ok(Peer::new(program, &[]))
+}
+
+/// OpenSSL 1.1.0, from its sources in a crate: the folder with its headers and libraries.
+pub(crate) fn openssl_110() -> Result<PathBuf, Skip> {
+    /// What handshakes do not need; it takes long to compile.
+    const WITHOUT: &str = "no-asm no-engine no-dtls no-srp no-ec2m no-gost no-camellia no-seed \
+        no-idea no-cast no-bf no-rc4 no-rc2 no-mdc2 no-whirlpool no-rmd160 no-ct no-cms no-ts \
+        no-ocsp no-srtp no-psk no-async no-comp no-des no-md4 no-blake2 no-scrypt";
+    kept("openssl-1.1.0", |folder| {
+        fetch::crate_sources("openssl-src", "110.0.7", folder)?;
+        let mut make = command("sh")?;
+        let script = format!(
+            "cd openssl && perl ./Configure linux-x86_64 shared {WITHOUT} -O1 &&
+             make -j2 build_libs && rm -rf apps test fuzz && find . -name '*.o' -delete"
+        );
+        making("OpenSSL 1.1.0", make.args(["-c", &script]).current_dir(folder))
+    })
+    .map(|folder| folder.join("openssl"))
+}
+
+/// nginx, with what our clients ask for: on this machine, or in a Debian system.
+pub(crate) fn nginx(setup: &Setup, chroot: Option<&Chroot>) -> Result<Server, Skip> {
+    let folder = folder(chroot);
+    certificate(folder.path())?;
+    let bytes = folder.path().join("www/bytes");
+    fs::create_dir(&bytes).expect("a folder of our own");
+    for size in [1000, 50_000, 50 << 20] {
+        let file = fs::File::create(bytes.join(size.to_string())).expect("a folder of our own");
+        file.set_len(size).expect("room for it");
+    }
+    let (port, inner) = (free_port(), free_port());
+    let file = folder.path().join("nginx.conf");
+    let inside = inside(chroot, folder.path());
+    fs::write(&file, configuration(&inside, port, inner)).expect("a configuration file");
+    let mut command = match chroot {
+        Some(chroot) => chroot.command("nginx"),
+        None => Command::new(find("nginx")?),
+    };
+    command.arg("-c").arg(inside.join("nginx.conf")).arg("-p").arg(&inside);
+    Ok(Server::start(setup, folder, port, command))
+}
+
+/// Uploads are passed on to another server, so that they are read to their end.
+fn configuration(folder: &Path, port: u16, inner: u16) -> String {
+    let path = folder.display();
+    format!(
+        r"
+        daemon off; user root; master_process off; pid {path}/pid; error_log {path}/errors;
+        events {{ }}
+        http {{
+            access_log off; client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
+            fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi;
+            scgi_temp_path {path}/scgi; client_max_body_size 0; keepalive_requests 1000000;
+            server {{
+                listen 127.0.0.1:{port} ssl http2; root {path}/www;
+                ssl_certificate {path}/cert.pem; ssl_certificate_key {path}/key.pem;
+                location /count {{ proxy_pass http://127.0.0.1:{inner}/; }}
+            }}
+            server {{ listen 127.0.0.1:{inner}; location / {{ return 200 '100000\n'; }} }}
+        }}"
+    )
+}
+
+/// curl asks what our clients ask, over one connection. On this machine, or in a Debian system.
+pub(crate) fn curl(
+    server: &Server,
+    chroot: Option<&Chroot>,
+    options: &[&str],
+) -> Result<Command, Skip> {
+    let mut curl = match chroot {
+        Some(chroot) => chroot.command("curl"),
+        None => command("curl")?,
+    };
+    let url = |path: &str| format!("https://127.0.0.1:{}{path}", server.port);
+    let upload = server.file("upload");
+    fs::write(&upload, vec![b'y'; 100_000]).expect("a folder of our own");
+    let upload = chroot.map_or(upload.clone(), |chroot| chroot.inside(&upload));
+    let data = format!("@{}", upload.display());
+    for time in 0..super::exchange::TIMES {
+        for path in ["/bytes/1000", "/count", "/bytes/50000"] {
+            if time > 0 || path != "/bytes/1000" {
+                curl.arg("--next");
+            }
+            curl.args(["--silent", "--show-error", "--insecure", "--noproxy", "*"]).args(options);
+            curl.args(["--header", "Expect:", "--output", "/dev/null"]);
+            if path == "/count" {
+                curl.args(["--data-binary", &data]);
+            }
+            curl.arg(url(path));
+        }
+    }
+    Ok(curl)
+}

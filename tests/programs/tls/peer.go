@@ -1,0 +1,117 @@
+// A server and a client of HTTPS (HTTP without -tls), with net/http, for any Go from 1.15 on.
+//
+//	peer server [-tls] [-h2] PORT CERT KEY   GET /bytes/N answers N bytes; POST /count, how many came
+//	peer client [-tls] [-h2] PORT TIMES      asks for the same things, TIMES times over one connection
+//	peer get [-tls] [-h2] PORT N             gets N bytes once, and says so
+//
+// A client first says "ready", and starts when it is told to on standard input.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"io/ioutil"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+)
+
+func answer(response http.ResponseWriter, request *http.Request) {
+	received, err := io.Copy(ioutil.Discard, request.Body)
+	if err != nil {
+		panic(err)
+	}
+	size, err := strconv.Atoi(strings.TrimPrefix(request.URL.Path, "/bytes/"))
+	body := bytes.Repeat([]byte("x"), size)
+	switch {
+	case request.URL.Path == "/count":
+		body = []byte(fmt.Sprintf("%d\n", received))
+	case err != nil:
+		http.NotFound(response, request)
+		return
+	}
+	response.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	if _, err := response.Write(body); err != nil {
+		panic(err)
+	}
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+type client struct {
+	http.Client
+	base string
+}
+
+// Asks for something, and checks how much comes.
+func (client *client) ask(method, path string, sent, expected int) {
+	var body io.Reader
+	if sent > 0 {
+		body = bytes.NewReader(bytes.Repeat([]byte("y"), sent))
+	}
+	request, err := http.NewRequest(method, client.base+path, body)
+	check(err)
+	response, err := client.Do(request)
+	check(err)
+	got, err := io.Copy(ioutil.Discard, response.Body)
+	check(err)
+	response.Body.Close()
+	if response.StatusCode != 200 || got != int64(expected) {
+		check(fmt.Errorf("%s: %d, %d bytes", path, response.StatusCode, got))
+	}
+}
+
+func main() {
+	arguments := os.Args[1:]
+	encrypted, http2 := false, false
+	for len(arguments) > 1 && strings.HasPrefix(arguments[1], "-") {
+		encrypted = encrypted || arguments[1] == "-tls"
+		http2 = http2 || arguments[1] == "-h2"
+		arguments = append(arguments[:1], arguments[2:]...)
+	}
+	port := arguments[1]
+	if arguments[0] == "server" {
+		server := http.Server{Addr: "127.0.0.1:" + port, Handler: http.HandlerFunc(answer)}
+		if !http2 {
+			server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
+		}
+		if encrypted {
+			check(server.ListenAndServeTLS(arguments[2], arguments[3]))
+		}
+		check(server.ListenAndServe())
+	}
+	client := client{base: "http://127.0.0.1:" + port}
+	if encrypted {
+		client.base = "https://127.0.0.1:" + port
+	}
+	client.Transport = &http.Transport{
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+		ForceAttemptHTTP2: http2,
+	}
+	number, err := strconv.Atoi(arguments[2])
+	check(err)
+	fmt.Println("ready")
+	input := bufio.NewReader(os.Stdin)
+	input.ReadString('\n')
+	if arguments[0] == "get" {
+		client.ask("GET", fmt.Sprintf("/bytes/%d", number), 0, number)
+	} else {
+		for ; number > 0; number-- {
+			client.ask("GET", "/bytes/1000", 0, 1000)
+			client.ask("POST", "/count", 100000, 7)
+			client.ask("GET", "/bytes/50000", 0, 50000)
+		}
+	}
+	fmt.Println("done")
+	// The connection stays open until it is told to go.
+	input.ReadString('\n')
+}

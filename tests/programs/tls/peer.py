@@ -1,0 +1,180 @@
+"""A server and a client of HTTPS in Python.
+
+peer.py server PORT CERT KEY     blocking, a thread a connection: SSL_read_ex and SSL_write_ex
+peer.py aserver PORT CERT KEY    asyncio: memory BIOs
+peer.py client|aclient|openssl PORT TIMES
+                                 asks for the same things, TIMES times over one connection; with
+                                 `openssl`, by pyOpenSSL
+peer.py crowd PORT COUNT         as many connections on one thread, each of which asks for its own
+                                 number of bytes, several times
+
+GET /bytes/N answers N bytes; POST /count, how many came. A client first says "ready", and starts when
+it is told to on standard input.
+"""
+
+import asyncio
+import http.client
+import http.server
+import socket
+import ssl
+import sys
+
+
+def body_of(method, path, received):
+    if path.startswith("/bytes/"):
+        return b"x" * int(path.split("?")[0][7:])
+    return b"%d\n" % received
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self):
+        received = len(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        body = body_of(self.command, self.path, received)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = answer
+
+    def log_message(self, *arguments):
+        pass
+
+
+def server_context(arguments):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*arguments)
+    return context
+
+
+def client_context():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def server(port, *arguments):
+    class Server(http.server.ThreadingHTTPServer):
+        # Each connection shakes hands on a thread of its own.
+        def finish_request(self, request, address):
+            request = server_context(arguments).wrap_socket(request, server_side=True)
+            self.RequestHandlerClass(request, address, self)
+
+        def handle_error(self, request, address):
+            pass
+
+    Server(("127.0.0.1", port), Handler).serve_forever()
+
+
+async def read_message(reader):
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+        return None, None
+    lines = head.decode().split("\r\n")
+    lengths = [line[15:] for line in lines if line.lower().startswith("content-length:")]
+    return lines[0], await reader.readexactly(int(lengths[0]) if lengths else 0)
+
+
+async def answer(reader, writer):
+    while True:
+        first, received = await read_message(reader)
+        if first is None:
+            writer.close()
+            return
+        method, path, _ = first.split()
+        body = body_of(method, path, len(received))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+
+
+async def aserver(port, *arguments):
+    serving = await asyncio.start_server(
+        answer, "127.0.0.1", port, ssl=server_context(arguments), backlog=1000
+    )
+    await serving.serve_forever()
+
+
+def told():
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+
+def done():
+    print("done", flush=True)
+    # The connection stays open until it is told to go.
+    sys.stdin.readline()
+
+
+QUESTIONS = [("GET", "/bytes/1000", 0, 1000), ("POST", "/count", 100000, 7), ("GET", "/bytes/50000", 0, 50000)]
+
+
+def client(port, times):
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=client_context())
+    told()
+    for method, path, sent, expected in QUESTIONS * times:
+        connection.request(method, path, body=b"y" * sent if sent else None)
+        response = connection.getresponse()
+        assert (response.status, len(response.read())) == (200, expected)
+    done()
+
+
+async def ask(reader, writer, method, path, sent, expected):
+    length = b"Content-Length: %d\r\n" % sent if sent else b""
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n".encode() + length + b"\r\n"
+    writer.write(head + b"y" * sent)
+    first, received = await read_message(reader)
+    assert first == "HTTP/1.1 200 OK" and len(received) == expected, (first, len(received))
+
+
+async def aclient(port, times):
+    told()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_context())
+    for question in QUESTIONS * times:
+        await ask(reader, writer, *question)
+    done()
+
+
+async def crowd(port, count):
+    told()
+    together = [asyncio.open_connection("127.0.0.1", port, ssl=client_context()) for _ in range(count)]
+    connections = await asyncio.gather(*together)
+    for number, (_, writer) in enumerate(connections):
+        print("port", number, writer.get_extra_info("sockname")[1])
+
+    async def each(number, reader, writer):
+        for round in range(3):
+            await ask(reader, writer, "GET", f"/bytes/{number}?{round}", 0, number)
+
+    await asyncio.gather(*(each(number, *pair) for number, pair in enumerate(connections)))
+    done()
+
+
+def openssl(port, times):
+    from OpenSSL import SSL
+
+    plain = socket.create_connection(("127.0.0.1", port))
+    connection = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), plain)
+    connection.set_connect_state()
+    told()
+    for method, path, sent, expected in QUESTIONS * times:
+        length = f"Content-Length: {sent}\r\n" if sent else ""
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n".encode()
+        connection.sendall(head + b"y" * sent)
+        got = b""
+        while b"\r\n\r\n" not in got:
+            got += connection.recv(65536)
+        head, body = got.split(b"\r\n\r\n", 1)
+        while len(body) < expected:
+            body += connection.recv(65536)
+        assert head.startswith(b"HTTP/1.1 200 ") and len(body) == expected
+    done()
+
+
+if __name__ == "__main__":
+    what = globals()[sys.argv[1]]
+    result = what(int(sys.argv[2]), *(int(word) if word.isdigit() else word for word in sys.argv[3:]))
+    if asyncio.iscoroutine(result):
+        asyncio.run(result)
