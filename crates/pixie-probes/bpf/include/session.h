@@ -290,11 +290,11 @@ static __always_inline __u64 print_of(__u64 address)
 }
 
 /* Whose ciphertext begins so; NULL when that is not known. */
-static __always_inline struct tls_printed *printed_by(__u64 address, __u64 length, __u32 pid)
+static __noinline struct tls_printed *printed_by(__u64 address, __u32 pid)
 {
 	struct tls_print print = { .pid = pid };
 
-	if (!address || length < PRINTED_BYTES || !bpf_map_lookup_elem(&tls_printers, &pid))
+	if (!address || !bpf_map_lookup_elem(&tls_printers, &pid))
 		return NULL;
 	print.hash = print_of(address);
 	return bpf_map_lookup_elem(&tls_prints, &print);
@@ -342,8 +342,7 @@ static __always_inline void carried_by(struct tls_caller *caller, struct tls_cal
  * a library gave out before, or if it begins with a record and is done from inside the library:
  * functions of the program that the library calls do other things, such as looking up names.
  */
-static __noinline void seen_by_tls(struct state *state, __u32 direction, __u64 kind, __u64 address,
-				   __u64 length)
+static __noinline void seen_by_tls(struct state *state, __u32 direction, __u64 kind, __u64 address)
 {
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct tls_printed *printed = NULL;
@@ -356,7 +355,7 @@ static __noinline void seen_by_tls(struct state *state, __u32 direction, __u64 k
 		return;
 	address = first_address(kind, address);
 	if (direction == SENT)
-		printed = printed_by(address, length, pid);
+		printed = printed_by(address, pid);
 	if (printed) {
 		state->flags |= STATE_SECURED;
 		make_session(printed->object, state->connection, printed->target,
