@@ -44,8 +44,6 @@ libraries! {
     GoTls Library::Go;
     /// GnuTLS.
     GnuTls Library::GnuTls;
-    /// rustls.
-    Rustls Library::Rustls;
     /// All that can be had.
     All Libraries::all();
 }

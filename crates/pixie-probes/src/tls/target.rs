@@ -16,14 +16,11 @@ pub enum Library {
     Go,
     /// GnuTLS.
     GnuTls,
-    /// rustls.
-    Rustls,
 }
 
 impl Library {
     /// Every one.
-    pub const ALL: [Self; 5] =
-        [Self::OpenSsl, Self::BoringSsl, Self::Go, Self::GnuTls, Self::Rustls];
+    pub const ALL: [Self; 4] = [Self::OpenSsl, Self::BoringSsl, Self::Go, Self::GnuTls];
 
     /// Its name in records and on a command line.
     #[must_use]
@@ -33,7 +30,6 @@ impl Library {
             Self::BoringSsl => "boringssl",
             Self::Go => "go",
             Self::GnuTls => "gnutls",
-            Self::Rustls => "rustls",
         }
     }
 }
