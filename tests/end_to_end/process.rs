@@ -1,6 +1,7 @@
 //! Processes that never outlive their test.
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
@@ -15,6 +16,23 @@ pub(crate) fn kill_all() {
     for group in GROUPS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         let _ = kill_process_group(group, Signal::KILL);
     }
+}
+
+/// What each thread of this process and of those that it started waits for in the kernel.
+pub(crate) fn threads() -> String {
+    let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
+    let started = groups.iter().map(|group| group.as_raw_nonzero().to_string());
+    let mut lines = Vec::new();
+    for process in started.chain(["self".to_owned()]) {
+        let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+        for task in tasks.map(|task| task.path()) {
+            let read = |name| fs::read_to_string(task.join(name)).unwrap_or_default();
+            let (name, call, stack) = (read("comm"), read("syscall"), read("stack"));
+            lines.push(format!("{} {} {}", task.display(), name.trim(), call.trim()));
+            lines.extend(stack.lines().map(|line| format!("    {line}")));
+        }
+    }
+    lines.join("\n")
 }
 
 /// A process with its own process group, which is killed when this is dropped.

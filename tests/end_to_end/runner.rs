@@ -177,11 +177,11 @@ fn run(test: &Test, name: &str, setup: Setup) -> Result<Outcome, String> {
     if let Err(skip) = backends::available(setup.backend) {
         return Ok(Err(skip));
     }
-    let longest = match test.scope {
-        Scope::Soak => Duration::from_secs(1800),
-        _ => Duration::from_secs(120),
+    let limit = match test.scope {
+        Scope::Soak => setup.patience(Duration::from_secs(1800)),
+        // On a slow machine only the shortest are run, which take a minute there.
+        _ => Duration::from_secs(120 * u64::from(setup.slow.min(3))),
     };
-    let limit = setup.patience(longest);
     let (tell, told) = mpsc::channel();
     let test = test.run;
     thread::Builder::new()
@@ -192,6 +192,7 @@ fn run(test: &Test, name: &str, setup: Setup) -> Result<Outcome, String> {
         })
         .map_err(|error| format!("no thread for it: {error}"))?;
     let result = told.recv_timeout(limit).unwrap_or_else(|_| {
+        println!("{name} is not done; where its threads are:\n{}", process::threads());
         process::kill_all();
         // What waited for these processes now has no more reason to.
         let _ = told.recv_timeout(Duration::from_secs(10));
