@@ -56,7 +56,7 @@ impl Capture {
         let mut options = options.clone();
         options.filter.exclude_pids.extend(&running);
         let (backend, mut loaded, mut notes) = climb(&options, &btf)?;
-        let tls = start_tls(&mut loaded, &options, &mut notes);
+        let tls = start_tls(&mut loaded, &btf, &options, &mut notes);
         let report = Report {
             kernel: release,
             backend,
@@ -119,13 +119,14 @@ impl std::fmt::Debug for Reporter {
 /// Loads the programs for TLS libraries, where they are asked for, and starts to look for those.
 fn start_tls(
     loaded: &mut Loaded,
+    btf: &Btf,
     options: &CaptureOptions,
     notes: &mut Vec<String>,
 ) -> Option<Tracker> {
     if options.tls.is_empty() {
         return None;
     }
-    let started = loaded.tls_programs().and_then(|programs| {
+    let started = loaded.tls_programs(btf).and_then(|programs| {
         Ok(Tracker::start(programs, options.tls, &options.filter, options.include_self)?)
     });
     match started {

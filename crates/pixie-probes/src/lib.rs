@@ -22,6 +22,7 @@ mod capture;
 mod error;
 mod kernel;
 mod load;
+mod multi;
 mod options;
 mod programs;
 mod ring;

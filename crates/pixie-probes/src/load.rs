@@ -3,12 +3,13 @@
 use crate::abi::{Account, Settings};
 use crate::error::{ProbeError, chain};
 use crate::kernel;
+use crate::multi::Prepared;
 use crate::options::{Attachment, Backend, CaptureOptions, Filter};
 use crate::programs::{Attach, Hook, attachments, object, syscall_symbol};
 use crate::ring::{Ring, page_size};
 use crate::sys;
 use crate::tls;
-use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use aya::maps::{self, Array, Map, MapData, MapError};
 use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
 use aya::programs::kprobe::KProbeLink;
 use aya::programs::links::FdLink;
@@ -17,6 +18,7 @@ use aya::programs::{
     ProgramFd, RawTracePoint, UProbe,
 };
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use std::collections::HashMap;
 use std::error::Error;
 use std::fs::File;
 use std::io;
@@ -27,6 +29,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Programs that are attached, until it is dropped.
 pub(crate) struct Loaded {
+    backend: Backend,
     ebpf: Ebpf,
     links: Vec<AnyLink>,
     programs: Vec<ProgramFd>,
@@ -80,8 +83,14 @@ impl Loaded {
         let rings = make_rings(&mut ebpf, sizes)?;
         set_filters(&mut ebpf, &options.filter)?;
         identify(&mut ebpf)?;
-        let mut loaded =
-            Self { ebpf, links: Vec::new(), programs: Vec::new(), rings, attachments: Vec::new() };
+        let mut loaded = Self {
+            backend,
+            ebpf,
+            links: Vec::new(),
+            programs: Vec::new(),
+            rings,
+            attachments: Vec::new(),
+        };
         for attach in attachments(backend) {
             let result = loaded.attach(attach, btf);
             let refused = result.as_ref().err().map(|error| explain(error.as_ref()));
@@ -134,9 +143,15 @@ impl Loaded {
         Ok(())
     }
 
-    /// Loads the programs for TLS libraries.
-    pub(crate) fn tls_programs(&mut self) -> Result<tls::Programs, BoxError> {
-        let mut programs = tls::Programs::new();
+    /// Loads the programs for TLS libraries: such as can be on many instructions at once, where the
+    /// kernel has them.
+    pub(crate) fn tls_programs(&mut self, btf: &Btf) -> Result<tls::Programs, BoxError> {
+        if kernel::is_at_least(6, 6)
+            && let Ok(programs) = self.multi_programs(btf)
+        {
+            return Ok(programs);
+        }
+        let mut programs = HashMap::new();
         for &name in tls::PROGRAMS {
             let program = self
                 .ebpf
@@ -144,9 +159,15 @@ impl Loaded {
                 .ok_or_else(|| format!("the object has no program {name:?}"))?;
             let program: &mut UProbe = program.try_into()?;
             program.load().map_err(|error| format!("{name}: {}", chain(&error)))?;
-            programs.insert(name, program.fd()?.try_clone()?);
+            programs.insert(name, program.fd()?.as_fd().try_clone_to_owned()?);
         }
-        Ok(programs)
+        Ok(tls::Programs::Single(programs))
+    }
+
+    fn multi_programs(&self, btf: &Btf) -> Result<tls::Programs, BoxError> {
+        let prepared = Prepared::new(object(self.backend), &self.ebpf, btf)?;
+        let load = |&name| Ok((name, prepared.load(name)?));
+        Ok(tls::Programs::Multi(tls::PROGRAMS.iter().map(load).collect::<Result<_, BoxError>>()?))
     }
 
     /// Detaches everything. The rings can still be read.
@@ -174,9 +195,9 @@ impl Loaded {
     }
 
     /// The map of verdicts, to write.
-    pub(crate) fn take_verdicts(&mut self) -> Result<HashMap<MapData, u64, u8>, BoxError> {
+    pub(crate) fn take_verdicts(&mut self) -> Result<maps::HashMap<MapData, u64, u8>, BoxError> {
         let map = self.ebpf.take_map("verdicts").ok_or("the object has no map \"verdicts\"")?;
-        Ok(HashMap::try_from(map)?)
+        Ok(maps::HashMap::try_from(map)?)
     }
 
     /// Has the programs pass over this process from its next transfer on.
@@ -187,7 +208,7 @@ impl Loaded {
     /// The opposite, for when the pid may be another process's.
     pub(crate) fn include(&mut self, pid: u32) {
         if let Some(map) = self.ebpf.map_mut("pids")
-            && let Ok(mut map) = HashMap::<_, u32, u8>::try_from(map)
+            && let Ok(mut map) = maps::HashMap::<_, u32, u8>::try_from(map)
         {
             // It not being there is fine.
             drop(map.remove(&pid));
@@ -279,7 +300,7 @@ pub(crate) fn insert<K: aya::Pod>(
     value: u8,
 ) -> Result<(), BoxError> {
     let map = ebpf.map_mut(map).ok_or_else(|| format!("the object has no map {map:?}"))?;
-    HashMap::<_, K, u8>::try_from(map)?.insert(key, value, 0)?;
+    maps::HashMap::<_, K, u8>::try_from(map)?.insert(key, value, 0)?;
     Ok(())
 }
 

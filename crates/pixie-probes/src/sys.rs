@@ -240,12 +240,155 @@ const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
 const PERF_EVENT_IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
 
-/// A program on a function of user space, until it is dropped.
+/// A program on instructions of user space, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Uprobe {
     /// Let go of before the event.
     _link: Option<OwnedFd>,
-    _event: OwnedFd,
+    _event: Option<OwnedFd>,
+}
+
+/// The start of `union bpf_attr` as `BPF_PROG_LOAD` reads it.
+#[repr(C)]
+struct ProgramLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+    prog_btf_fd: u32,
+    func_info_rec_size: u32,
+    func_info: u64,
+    func_info_cnt: u32,
+    line_info_rec_size: u32,
+    line_info: u64,
+    line_info_cnt: u32,
+    _pad: u32,
+}
+
+/// The same for `BPF_BTF_LOAD`.
+#[repr(C)]
+struct TypesLoad {
+    btf: u64,
+    btf_log_buf: u64,
+    btf_size: u32,
+    btf_log_size: u32,
+    btf_log_level: u32,
+    _pad: u32,
+}
+
+/// The start of `union bpf_attr` as `BPF_LINK_CREATE` reads it for uprobes on many instructions.
+#[repr(C)]
+struct MultiLinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    path: u64,
+    offsets: u64,
+    ref_ctr_offsets: u64,
+    cookies: u64,
+    count: u32,
+    multi_flags: u32,
+    pid: u32,
+    _pad: u32,
+}
+
+const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_BTF_LOAD: libc::c_int = 18;
+const BPF_PROG_TYPE_KPROBE: u32 = 2;
+const BPF_TRACE_UPROBE_MULTI: u32 = 48;
+const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
+
+/// Loads the types of an object, in BTF.
+pub(crate) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+    let mut attributes = TypesLoad {
+        // It outlives the call, and the kernel reads as many bytes as are said to be there.
+        btf: types.as_ptr() as u64,
+        btf_log_buf: 0,
+        btf_size: types.len() as u32,
+        btf_log_size: 0,
+        btf_log_level: 0,
+        _pad: 0,
+    };
+    owned(bpf(BPF_BTF_LOAD, &mut attributes)?)
+}
+
+/// Loads a program that [`attach_multi_uprobe`] attaches (Linux 6.6). Its functions are told apart by
+/// `types`.
+pub(crate) fn load_multi_uprobe(
+    name: &str,
+    function: &aya_obj::Function,
+    license: &CStr,
+    types: BorrowedFd<'_>,
+) -> io::Result<OwnedFd> {
+    let instructions = &function.instructions;
+    let functions = function.func_info.func_info_bytes();
+    let mut prog_name = [0; 16];
+    // The last byte stays a NUL.
+    for (to, from) in prog_name.iter_mut().take(15).zip(name.bytes()) {
+        *to = from;
+    }
+    let mut attributes = ProgramLoad {
+        prog_type: BPF_PROG_TYPE_KPROBE,
+        insn_cnt: instructions.len() as u32,
+        // All of these outlive the call, and are as many, and as large, as is said.
+        insns: instructions.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buf: 0,
+        kern_version: 0,
+        prog_flags: 0,
+        prog_name,
+        prog_ifindex: 0,
+        expected_attach_type: BPF_TRACE_UPROBE_MULTI,
+        prog_btf_fd: descriptor(types),
+        func_info_rec_size: function.func_info_rec_size as u32,
+        func_info: functions.as_ptr() as u64,
+        func_info_cnt: function.func_info.len() as u32,
+        line_info_rec_size: 0,
+        line_info: 0,
+        line_info_cnt: 0,
+        _pad: 0,
+    };
+    owned(bpf(BPF_PROG_LOAD, &mut attributes)?)
+}
+
+/// Attaches a program as [`attach_uprobe`] does, to many instructions at once (Linux 6.6). The program
+/// is one of [`load_multi_uprobe`]'s.
+pub(crate) fn attach_multi_uprobe(
+    program: BorrowedFd<'_>,
+    path: &CStr,
+    offsets: &[u64],
+    is_return: bool,
+    cookie: u64,
+) -> io::Result<Uprobe> {
+    let cookies = vec![cookie; offsets.len()];
+    let mut attributes = MultiLinkCreate {
+        prog_fd: descriptor(program),
+        target_fd: 0,
+        attach_type: BPF_TRACE_UPROBE_MULTI,
+        flags: 0,
+        // All of these outlive the call, and there are as many offsets as cookies.
+        path: path.as_ptr() as u64,
+        offsets: offsets.as_ptr() as u64,
+        ref_ctr_offsets: 0,
+        cookies: cookies.as_ptr() as u64,
+        count: offsets.len() as u32,
+        multi_flags: if is_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 },
+        pid: 0,
+        _pad: 0,
+    };
+    let link = owned(bpf(BPF_LINK_CREATE, &mut attributes)?)?;
+    Ok(Uprobe { _link: Some(link), _event: None })
 }
 
 /// Attaches a program to an instruction of the file at `path`, `offset` bytes into it, for every
@@ -284,7 +427,7 @@ pub(crate) fn attach_uprobe(
     let Some(cookie) = cookie else {
         perf_ioctl(event.as_fd(), PERF_EVENT_IOC_SET_BPF, program.as_raw_fd())?;
         perf_ioctl(event.as_fd(), PERF_EVENT_IOC_ENABLE, 0)?;
-        return Ok(Uprobe { _link: None, _event: event });
+        return Ok(Uprobe { _link: None, _event: Some(event) });
     };
     let mut attributes = LinkCreate {
         prog_fd: descriptor(program),
@@ -294,7 +437,7 @@ pub(crate) fn attach_uprobe(
         cookie,
     };
     let link = owned(bpf(BPF_LINK_CREATE, &mut attributes)?)?;
-    Ok(Uprobe { _link: Some(link), _event: event })
+    Ok(Uprobe { _link: Some(link), _event: Some(event) })
 }
 
 /// Takes hold of a descriptor that a system call has just returned; below 0, it is an error instead.

@@ -3,10 +3,9 @@
 use super::target::{Abi, AttachPoint, Call, Returns, Target};
 use crate::kernel;
 use crate::sys::{self, Uprobe};
-use aya::programs::ProgramFd;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::CStr;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::thread;
 
 /// As many probes are let go of side by side: the kernel takes up to 100 ms for each.
@@ -38,7 +37,51 @@ pub(crate) const PROGRAMS: &[&str] = &[
 ];
 
 /// The programs that are loaded, by name.
-pub(crate) type Programs = HashMap<&'static str, ProgramFd>;
+pub(crate) enum Programs {
+    /// Each probe has one instruction.
+    Single(HashMap<&'static str, OwnedFd>),
+    /// A probe can have many: Linux 6.6.
+    Multi(HashMap<&'static str, OwnedFd>),
+}
+
+impl Programs {
+    /// Attaches one of them to instructions of a file: to all of them or, if that fails, to none.
+    fn attach(
+        &self,
+        path: &CStr,
+        program: &str,
+        when: When,
+        offsets: &[u64],
+        number: u32,
+    ) -> Result<Vec<Uprobe>, String> {
+        const MISSING: &str = "its program could not be loaded";
+        let is_return = when == When::Returned;
+        match self {
+            Self::Single(programs) => {
+                let program = programs.get(program).ok_or(MISSING)?.as_fd();
+                // From Linux 5.15 a link, with a number that its program can ask for.
+                let number = kernel::is_at_least(5, 15).then_some(u64::from(number));
+                let mut probes = Vec::new();
+                for &offset in offsets {
+                    match sys::attach_uprobe(program, path, offset, is_return, number) {
+                        Ok(probe) => probes.push(probe),
+                        Err(error) => {
+                            detach(probes);
+                            return Err(format!("at {offset:#x} in the file: {error}"));
+                        }
+                    }
+                }
+                Ok(probes)
+            }
+            Self::Multi(programs) => {
+                let program = programs.get(program).ok_or(MISSING)?.as_fd();
+                sys::attach_multi_uprobe(program, path, offsets, is_return, number.into())
+                    .map(|probe| vec![probe])
+                    .map_err(|error| format!("at {offsets:#x?} in the file: {error}"))
+            }
+        }
+    }
+}
 
 /// What a file's probes came to.
 #[derive(Default)]
@@ -81,34 +124,38 @@ fn returns(abi: Abi) -> &'static str {
     }
 }
 
-/// What the kernel is asked for, on behalf of one function.
-struct Request {
-    program: &'static str,
-    offset: u64,
-    is_return: bool,
+/// When a program runs, in the order in which they are attached: a call that is seen to begin is then
+/// seen to end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum When {
+    /// At instructions on a function's ways out.
+    Returns,
+    /// Where it has returned to.
+    Returned,
+    /// As it begins.
+    Begins,
 }
 
-/// Returns first: a call that is seen to begin is then seen to end.
-fn requests(abi: Abi, point: &AttachPoint) -> Result<Vec<Request>, &'static str> {
+/// What the kernel is asked for: each program once, with all of its places in the file.
+type Requests = BTreeMap<(When, &'static str), Vec<u64>>;
+
+/// Adds what is asked for on behalf of one function.
+fn request(abi: Abi, point: &AttachPoint, requests: &mut Requests) -> Result<(), &'static str> {
     let entry = begins(abi, point.call).ok_or("there is no program for it")?;
-    let mut requests = Vec::new();
+    let mut add = |when, program, offsets: &[u64]| {
+        requests.entry((when, program)).or_default().extend(offsets);
+    };
     match &point.returns {
         Returns::None => {}
-        Returns::At(offsets) => requests.extend(offsets.iter().map(|&offset| Request {
-            program: returns(abi),
-            offset,
-            is_return: false,
-        })),
+        Returns::At(offsets) => add(When::Returns, returns(abi), offsets),
         // Go moves stacks while functions run, and with them the return address.
         Returns::Uretprobe(_) if abi != Abi::C => {
             return Err("returns of Go's functions are not caught");
         }
-        Returns::Uretprobe(offset) => {
-            requests.push(Request { program: "tls_returned", offset: *offset, is_return: true });
-        }
+        Returns::Uretprobe(offset) => add(When::Returned, "tls_returned", &[*offset]),
     }
-    requests.push(Request { program: entry, offset: point.entry, is_return: false });
-    Ok(requests)
+    add(When::Begins, entry, &[point.entry]);
+    Ok(())
 }
 
 /// Attaches to all functions of `target`, in the file at `path`. `number` is told with what they
@@ -121,40 +168,54 @@ pub(super) fn attach(
     no_uretprobes: Option<&str>,
 ) -> Attached {
     let mut attached = Attached::default();
+    let (mut all, mut each) = (Requests::new(), Vec::new());
     for point in &target.points {
-        match attach_point(programs, target.abi, point, path, number, no_uretprobes) {
+        let mut own = Requests::new();
+        let refused = match (&point.returns, no_uretprobes) {
+            (Returns::Uretprobe(_), Some(reason)) => Err(reason),
+            _ => request(target.abi, point, &mut all)
+                .and_then(|()| request(target.abi, point, &mut own)),
+        };
+        match refused {
+            Ok(()) => each.push((point.symbol.clone(), own)),
+            Err(reason) => attached.refused.push((point.symbol.clone(), reason.to_owned())),
+        }
+    }
+    // All of them together are sooner attached, and let go of; if one cannot be, it is left out.
+    if let Ok(probes) = attach_all(programs, all, path, number) {
+        attached.probes = probes;
+        attached.names = each.into_iter().map(|(symbol, _)| symbol).collect();
+        return attached;
+    }
+    for (symbol, own) in each {
+        match attach_all(programs, own, path, number) {
             Ok(probes) => {
                 attached.probes.extend(probes);
-                attached.names.push(point.symbol.clone());
+                attached.names.push(symbol);
             }
-            Err(reason) => attached.refused.push((point.symbol.clone(), reason)),
+            Err(reason) => attached.refused.push((symbol, reason)),
         }
     }
     attached
 }
 
-/// All of a function's probes, or none.
-fn attach_point(
+/// All of these probes, or none.
+fn attach_all(
     programs: &Programs,
-    abi: Abi,
-    point: &AttachPoint,
+    requests: Requests,
     path: &CStr,
     number: u32,
-    no_uretprobes: Option<&str>,
 ) -> Result<Vec<Uprobe>, String> {
-    if let (Returns::Uretprobe(_), Some(reason)) = (&point.returns, no_uretprobes) {
-        return Err(reason.to_owned());
-    }
-    // From Linux 5.15 a link, with a number that its program can ask for.
-    let number = kernel::is_at_least(5, 15).then_some(u64::from(number));
     let mut probes = Vec::new();
-    for Request { program, offset, is_return } in requests(abi, point)? {
-        let program = programs.get(program).ok_or("its program could not be loaded")?;
-        match sys::attach_uprobe(program.as_fd(), path, offset, is_return, number) {
-            Ok(probe) => probes.push(probe),
+    for ((when, program), mut offsets) in requests {
+        // Functions may share a way out.
+        offsets.sort_unstable();
+        offsets.dedup();
+        match programs.attach(path, program, when, &offsets, number) {
+            Ok(more) => probes.extend(more),
             Err(error) => {
                 detach(probes);
-                return Err(format!("at {offset:#x} in the file: {error}"));
+                return Err(error);
             }
         }
     }
