@@ -1,14 +1,14 @@
-//! BoringSSL: as a library, and inside of programs.
+//! BoringSSL: as a library, and inside of programs, with symbols and without.
 
 use super::exchange::{Library, TIMES, converse};
 use super::peers;
 use crate::clients::python as python_script;
-use crate::fetch::python_packages;
+use crate::fetch::{npm_package, python_packages};
 use crate::runner::{Outcome, Setup, skip, tests};
 use std::path::Path;
 
 tests! {
-    once: android, curl_cffi;
+    once: android, bun, curl_cffi;
 }
 
 const BORINGSSL: Library = Some(("boringssl", ""));
@@ -26,6 +26,14 @@ fn android(setup: &Setup) -> Outcome {
         peers::c("boringssl", &[&arguments[..], &[&format!("-Wl,-rpath,{folder}")]].concat())?;
     let server = peer.serve(setup, &["server"])?;
     let client = peer.client(&["client"], &server, TIMES);
+    converse(setup, &server, client, [BORINGSSL; 2])
+}
+
+/// Has no symbols: found by signatures.
+fn bun(setup: &Setup) -> Outcome {
+    let bun = peers::script(npm_package("@oven/bun-linux-x64@1.4.5")?.join("bin/bun"))?;
+    let server = bun.serve(setup, &["server"])?;
+    let client = bun.client(&["client"], &server, TIMES);
     converse(setup, &server, client, [BORINGSSL; 2])
 }
 

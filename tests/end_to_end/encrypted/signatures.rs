@@ -65,10 +65,10 @@ fn of_grpc_for_python(_: &Setup) -> Outcome {
 fn of_bun(_: &Setup) -> Outcome {
     let bun = npm_package("@oven/bun-linux-x64@1.4.5")?.join("bin/bun");
     let matches = search(&bun).expect("BoringSSL's texts");
-    let functions = ["SSL_read", "SSL_write", "SSL_do_handshake", "SSL_free"];
+    let functions = ["SSL_read", "SSL_write", "SSL_do_handshake", "SSL_free", "BIO_write"];
     assert_eq!(
         functions.map(|function| matches.address(function)),
-        [0x258_6500, 0x260_7c30, 0x256_c0c0, 0x25b_5910].map(Some),
+        [0x258_6500, 0x260_7c30, 0x256_c0c0, 0x25b_5910, 0x258_4870].map(Some),
         "{matches:x?}"
     );
     Ok(())
