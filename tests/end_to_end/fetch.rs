@@ -1,13 +1,46 @@
-//! What is fetched or built once, and kept in `~/.cache/pixie`: packages of registries, compilers.
-//! Where something cannot be had, tests that need it are skipped.
+//! What is fetched or built once, and kept in `${XDG_CACHE_HOME:-~/.cache}/pixie`: packages of
+//! registries, compilers, systems. Where something cannot be had, tests that need it are skipped.
 
-use crate::process;
+use crate::process::Running;
 use crate::programs::command;
 use crate::runner::{Skip, skip};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long everything that a test needs may take to make.
+pub(crate) const LONGEST: Duration = Duration::from_secs(600);
+
+/// How long was spent on making things, and since when something is being made.
+static SPENT: Mutex<(Duration, Option<Instant>)> = Mutex::new((Duration::ZERO, None));
+
+/// How long was spent on making things by now. A test's time does not count meanwhile.
+pub(crate) fn spent() -> Duration {
+    let (before, since) = *SPENT.lock().unwrap_or_else(PoisonError::into_inner);
+    before + since.map_or(Duration::ZERO, |since| since.elapsed())
+}
+
+/// Something is being made, for as long as it lives.
+struct Making;
+
+impl Making {
+    fn begin() -> Self {
+        SPENT.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(Instant::now());
+        Self
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        let mut spent = SPENT.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = spent.1.take() {
+            spent.0 += since.elapsed();
+        }
+    }
+}
 
 /// A file or folder of this name in the cache. Where it is not there yet, `make` makes it, under
 /// another name first, so that nothing half done is taken for it.
@@ -15,8 +48,11 @@ pub(crate) fn kept(
     name: &str,
     make: impl FnOnce(&Path) -> Result<(), Skip>,
 ) -> Result<PathBuf, Skip> {
-    let Some(home) = std::env::var_os("HOME") else { skip!("there is no home folder") };
-    let cache = PathBuf::from(home).join(".cache/pixie");
+    let cache = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
+        (Some(cache), _) => PathBuf::from(cache).join("pixie"),
+        (None, Some(home)) => PathBuf::from(home).join(".cache/pixie"),
+        (None, None) => skip!("there is no home folder"),
+    };
     let place = cache.join(name);
     if place.exists() {
         return Ok(place);
@@ -38,13 +74,17 @@ pub(crate) fn kept(
 
 /// Runs what makes something, which may be impossible here.
 pub(crate) fn making(what: &str, command: &mut Command) -> Result<(), Skip> {
-    let output = process::output(command);
-    if output.status.success() {
+    let errors = tempfile::NamedTempFile::new().expect("a temporary file");
+    command.stderr(Stdio::from(errors.reopen().expect("a file of our own")));
+    let making = Making::begin();
+    let (status, _) = Running::start(command).end();
+    drop(making);
+    if status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = fs::read_to_string(errors.path()).unwrap_or_default();
     let last = said.trim().lines().last().unwrap_or("it does not say why").to_owned();
-    skip!("{what} cannot be had: {last}");
+    skip!("{what} cannot be had: {last} ({status})");
 }
 
 /// A folder with these packages from PyPI. What comes after the names is theirs: `grpcio==1.74.0`.

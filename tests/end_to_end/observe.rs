@@ -73,7 +73,7 @@ impl Setup {
     pub(crate) fn watch(&self, tracer: Tracer) -> Watch {
         let records = Records::default();
         // Detaching a kprobe takes the kernel a while, one after the other.
-        let tracer = tracer.stop_timeout(self.patience(Duration::from_secs(10)));
+        let tracer = tracer.stop_timeout(self.patience(Duration::from_secs(60)));
         let session = tracer.sink(records.sink()).start().unwrap_or_else(|error| panic!("{error}"));
         Watch { session, records, patience: self.patience(Duration::from_secs(5)) }
     }

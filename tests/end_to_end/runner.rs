@@ -1,10 +1,11 @@
 //! Runs tests one by one, and tells what became of each.
 
-use crate::{backends, process};
+use crate::{backends, fetch, process};
 use pixie::Backend;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -113,6 +114,23 @@ impl Options {
     }
 }
 
+/// How long a test took.
+struct Took {
+    test: Duration,
+    /// Before it, to fetch and to build what it needs.
+    making: Duration,
+}
+
+impl fmt::Display for Took {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:.1} s", self.test.as_secs_f64())?;
+        if self.making.is_zero() {
+            return Ok(());
+        }
+        write!(formatter, ", after {:.1} s to make what it needs", self.making.as_secs_f64())
+    }
+}
+
 /// What became of all tests.
 #[derive(Default)]
 struct Tally {
@@ -149,12 +167,14 @@ pub(crate) fn main<'a>(
                 println!("{name}");
                 continue;
             }
-            let began = Instant::now();
+            let (began, before) = (Instant::now(), fetch::spent());
             let result = match test.scope {
                 Scope::Soak if !options.soak => Ok(Err(Skip("long: ask for it by --soak".into()))),
                 _ => run(test, &name, Setup { backend, slow }),
             };
-            tally.count(&name, result, began.elapsed());
+            let making = fetch::spent() - before;
+            let took = Took { test: began.elapsed().saturating_sub(making), making };
+            tally.count(&name, result, &took);
         }
     }
     if options.list { 0 } else { tally.close() }
@@ -191,7 +211,7 @@ fn run(test: &Test, name: &str, setup: Setup) -> Result<Outcome, String> {
             let _ = tell.send(result.map_err(|_| "assertion failed, see above".to_owned()));
         })
         .map_err(|error| format!("no thread for it: {error}"))?;
-    let result = told.recv_timeout(limit).unwrap_or_else(|_| {
+    let result = wait(&told, limit).unwrap_or_else(|| {
         println!("{name} is not done; where its threads are:\n{}", process::threads());
         process::kill_all();
         // What waited for these processes now has no more reason to.
@@ -202,13 +222,33 @@ fn run(test: &Test, name: &str, setup: Setup) -> Result<Outcome, String> {
     result
 }
 
+/// Waits for what a test tells at its end; `None` if that takes too long. What it has to fetch or to
+/// build first does not count, and may take longer; but when there is no end of that, it is given up.
+fn wait<T>(told: &Receiver<T>, limit: Duration) -> Option<T> {
+    const LOOK: Duration = Duration::from_millis(500);
+    let (began, before) = (Instant::now(), fetch::spent());
+    loop {
+        match told.recv_timeout(LOOK) {
+            Ok(result) => return Some(result),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let making = fetch::spent() - before;
+        if making > fetch::LONGEST {
+            process::kill_all();
+        }
+        if began.elapsed() > limit + making {
+            return None;
+        }
+    }
+}
+
 impl Tally {
-    fn count(&mut self, name: &str, result: Result<Outcome, String>, took: Duration) {
-        let took = took.as_secs_f64();
+    fn count(&mut self, name: &str, result: Result<Outcome, String>, took: &Took) {
         match result {
             Ok(Ok(())) => {
                 self.passed += 1;
-                println!("test {name} ... ok ({took:.1} s)");
+                println!("test {name} ... ok ({took})");
             }
             Ok(Err(Skip(reason))) => {
                 self.skipped += 1;
@@ -216,7 +256,7 @@ impl Tally {
                 *self.reasons.entry(reason).or_default() += 1;
             }
             Err(error) => {
-                println!("test {name} ... FAILED ({took:.1} s): {error}");
+                println!("test {name} ... FAILED ({took}): {error}");
                 self.failed.push(name.to_owned());
             }
         }

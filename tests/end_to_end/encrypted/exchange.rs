@@ -6,7 +6,7 @@ use crate::process::{Running, wait_for};
 use crate::runner::{Outcome, Setup};
 use crate::servers::Server;
 use pixie::id::Role;
-use pixie::record::{Address, Http};
+use pixie::record::{Address, Cause, Http, Stage};
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) const TIMES: usize = 2;
 
 /// How long it may take on a busy machine, without optimizations, until what a process has mapped is
 /// probed. Programs can be large.
-const ATTACHED: Duration = Duration::from_secs(10);
+const ATTACHED: Duration = Duration::from_secs(60);
 
 /// One end, by what its records must say of the library: its name, and how its version begins.
 /// `None` when no library of this end can be probed.
@@ -153,7 +153,9 @@ impl Observed {
         exchanges.into_iter().map(line).collect()
     }
 
-    /// Where both ends were seen, they saw the same: on the same connection, with as many bytes.
+    /// Where both ends were seen, they saw the same: on the same connection, with as many bytes. Of
+    /// long messages not all is captured; frames of HTTP/2 that begin in such a hole are counted as
+    /// unobserved instead, and holes are where each end reads and writes.
     pub(crate) fn check_ends_agree(&self) {
         let ends = [Role::Client, Role::Server].map(|role| {
             let mut exchanges: Vec<&Http> = self.side(role).collect();
@@ -164,12 +166,15 @@ impl Observed {
             return;
         }
         assert_eq!(ends[0].len(), ends[1].len(), "records at both ends");
+        let (_, unobserved) = self.lost(Stage::Parser, Cause::Unobserved);
         for (client, server) in ends[0].iter().zip(&ends[1]) {
             let (here, there) = (&client.traffic.connection, &server.traffic.connection);
             assert!(here.remote.is_some() && here.remote == there.local, "server's address");
             assert!(here.local.is_some() && here.local == there.remote, "client's address");
-            assert_eq!(client.traffic.request_bytes, server.traffic.request_bytes);
-            assert_eq!(client.traffic.response_bytes, server.traffic.response_bytes);
+            let (here, there) = (&client.traffic, &server.traffic);
+            let requests = here.request_bytes.abs_diff(there.request_bytes);
+            let responses = here.response_bytes.abs_diff(there.response_bytes);
+            assert!(requests + responses <= unobserved, "{client}\n{server}");
             client.check_times();
             server.check_times();
         }
