@@ -48,7 +48,7 @@ pub use code::{AttachPoints, ProbePlace};
 pub use elf::{ElfError, ElfFile, FoundFunction, Machine, Section, Segment, Wanted};
 pub use go::{
     GoAttachPoints, GoBinary, GoBuildInfo, GoError, GoFoundFunction, GoFrame, GoFunction,
-    GoFunctions,
+    GoFunctions, GoStackUse,
 };
 pub use kernel::{KernelFunction, KernelSymbols};
 pub use pattern::Pattern;

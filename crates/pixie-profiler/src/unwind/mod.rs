@@ -2,6 +2,7 @@
 
 mod expression;
 mod frames;
+mod go;
 mod layout;
 
 use layout::Layout;
@@ -23,8 +24,8 @@ pub enum UnwindError {
     TooManyRows(usize),
 }
 
-/// Makes a file's unwind table of its `.eh_frame` and `.debug_frame`. Functions whose information is
-/// damaged are left out, as are those that there is none of. A file without any has an empty table.
+/// Makes a file's unwind table of its `.eh_frame` and `.debug_frame`, and of Go's own tables. Functions
+/// whose information is damaged are left out, as are those that there is none of. A file without any has an empty table.
 ///
 /// # Errors
 /// When the file cannot be read, or has more than any real one.
@@ -32,6 +33,11 @@ pub fn unwind_table(file: &ElfFile) -> Result<UnwindTable, UnwindError> {
     let mut layout = Layout::default();
     if file.machine() != Machine::X86_64 {
         return Ok(UnwindTable::default());
+    }
+    // What comes first holds: Go's `.debug_frame` does not tell where stacks are switched. Where its
+    // tables cannot be used there is still the frame pointer.
+    if let Ok(Some(go)) = file.go() {
+        go::read(&go, &mut layout)?;
     }
     for name in [".eh_frame", ".debug_frame"] {
         let Some(section) = file.section(name) else { continue };

@@ -19,6 +19,9 @@ const MAX_INLINED: usize = 64;
 /// `FUNCDATA_InlTree` and `PCDATA_InlTreeIndex` (Go's `internal/abi/symtab.go`), since Go 1.14.
 const INLINE_TREE: u8 = 3;
 const INLINE_INDEX: u32 = 2;
+/// `FuncFlagTopFrame` and `FuncFlagSPWrite` (Go's `internal/abi/symtab.go`), since Go 1.17.
+const TOP_FRAME: u8 = 1;
+const WRITES_STACK_POINTER: u8 = 2;
 
 /// What a program or library built by Go says of itself: Go 1.2 to 1.27.
 ///
@@ -45,6 +48,21 @@ pub struct GoFunction<'a> {
     /// Where the next function begins; what is between is padding.
     pub end: u64,
     entry: Entry,
+}
+
+/// What a Go function does with its thread's stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GoStackUse {
+    /// It takes some of it: see [`GoBinary::stack_depths`].
+    Ordinary,
+    /// Nothing called it.
+    Top,
+    /// It goes to another stack, or does otherwise with the stack pointer what the table does not
+    /// tell.
+    Switches,
+    /// Signal handlers return to it.
+    ReturnsFromSignal,
 }
 
 /// A function that an address belongs to, and where in its source.
@@ -189,6 +207,43 @@ impl GoBinary {
     pub fn attach_points(&self, function: &GoFunction<'_>) -> Result<GoAttachPoints, GoError> {
         let code = function.address..function.end;
         returns::attach_points(&self.file, code, self.passes_in_registers())
+    }
+
+    /// How far below where it was on entry the stack pointer is, in bytes, each with the address up
+    /// to which that holds; the first holds from the function's first address on. The return address
+    /// is above. Empty when that is not known.
+    pub fn stack_depths(&self, function: &GoFunction<'_>) -> impl Iterator<Item = (u64, i32)> {
+        self.table.stack(&function.entry)
+    }
+
+    /// What the function does with the stack. Before Go 1.17 only the runtime's own are known that do
+    /// anything out of the ordinary.
+    #[must_use]
+    pub fn stack_use(&self, function: &GoFunction<'_>) -> GoStackUse {
+        let flags = self.table.flags(&function.entry);
+        match function.name {
+            b"runtime.sigreturn" | b"runtime.sigreturn__sigaction" => GoStackUse::ReturnsFromSignal,
+            // A top frame to Go, but what was interrupted is beyond it.
+            b"runtime.sigtramp" | b"runtime.cgoSigtramp" => GoStackUse::Ordinary,
+            // They never return: what called `mcall` goes on elsewhere.
+            b"runtime.goexit" | b"runtime.mstart" | b"runtime.rt0_go" | b"runtime.mcall" => {
+                GoStackUse::Top
+            }
+            b"runtime.systemstack"
+            | b"runtime.morestack"
+            | b"runtime.asmcgocall"
+            | b"runtime.gogo"
+            | b"runtime.cgocallback"
+            | b"runtime.cgocallback_gofunc"
+            | b"runtime.clone"
+            | b"runtime.walltime"
+            | b"runtime.walltime1"
+            | b"runtime.nanotime"
+            | b"runtime.nanotime1" => GoStackUse::Switches,
+            _ if flags & TOP_FRAME != 0 => GoStackUse::Top,
+            _ if flags & WRITES_STACK_POINTER != 0 => GoStackUse::Switches,
+            _ => GoStackUse::Ordinary,
+        }
     }
 
     /// Whether functions take arguments and give results in registers: Go 1.17 and later.

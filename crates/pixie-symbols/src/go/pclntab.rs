@@ -291,30 +291,52 @@ impl Table {
         }
     }
 
-    /// What a table of values says for `address`: pairs of how much the value changes and for how
-    /// many instructions it stays, both in variable length.
+    /// What a table of values says for `address`.
     fn value(&self, entry: &Entry, offset: u32, address: u64) -> Option<i32> {
+        self.values(entry, offset)?.find_map(|(end, value)| (address < end).then_some(value))
+    }
+
+    /// A table of values, each with the address up to which it holds: pairs of how much the value
+    /// changes and for how many instructions it stays, both in variable length.
+    fn values(&self, entry: &Entry, offset: u32) -> Option<impl Iterator<Item = (u64, i32)>> {
         if offset == 0 {
             return None;
         }
         let start = self.parts.values.checked_add(offset as usize)?;
         let mut rest = self.bytes.get(start..)?;
-        let (mut at, mut value) = (entry.address, -1_i32);
-        loop {
+        let (first, end, quantum) = (entry.address, entry.end, u64::from(self.quantum));
+        let (mut at, mut value) = (first, -1_i32);
+        Some(std::iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
             let change = variable(&mut rest)?;
-            if change == 0 && at != entry.address {
+            if change == 0 && at != first {
                 return None;
             }
             let change = if change & 1 == 1 { !(change >> 1) } else { change >> 1 };
             value = value.wrapping_add(change as i32);
-            let length = u64::from(variable(&mut rest)?) * u64::from(self.quantum);
-            at = at.checked_add(length)?;
-            if address < at {
-                return Some(value);
-            }
-            if length == 0 || at >= entry.end {
-                return None;
-            }
+            let length = u64::from(variable(&mut rest)?) * quantum;
+            at = at.checked_add(length).filter(|_| length > 0)?;
+            Some((at, value))
+        }))
+    }
+
+    /// How far the stack pointer is below where it was when the function was entered, with the
+    /// address up to which it is (`pcsp`).
+    pub(crate) fn stack(&self, entry: &Entry) -> impl Iterator<Item = (u64, i32)> {
+        let offset = self.field(entry, 3).unwrap_or_default();
+        self.values(entry, offset).into_iter().flatten()
+    }
+
+    /// What is special about the function (`internal/abi`, `FuncFlag`). Since Go 1.17; before, there
+    /// are none.
+    pub(crate) fn flags(&self, entry: &Entry) -> u8 {
+        // Which function, flags, a byte that is not used, and how much data follows.
+        let flags = || self.bytes.get(self.after_record(entry)?.checked_sub(3)?);
+        match self.version {
+            Version::Go12 => 0,
+            _ => flags().copied().unwrap_or_default(),
         }
     }
 
@@ -362,7 +384,7 @@ mod tests {
                 Version::Go12 | Version::Go116 => word(address),
                 _ => half((address - TEXT) as u32),
             };
-            for field in [name, 0, 0, 0, file, line, 0] {
+            for field in [name, 0, 0, line, file, line, 0] {
                 record.extend(half(field));
             }
             if version >= Version::Go116 {
@@ -458,6 +480,12 @@ mod tests {
             assert_eq!(line(TEXT + 7), Some((&b"/src/main.go"[..], 7)), "{version:?}");
             assert_eq!(line(TEXT + 8), Some((&b"/src/main.go"[..], 9)), "{version:?}");
             assert_eq!(line(TEXT + 0x20), None, "it has no lines");
+            let stack = |address| -> Vec<_> {
+                table.at(address).iter().flat_map(|entry| table.stack(entry)).collect()
+            };
+            // The table that has lines 7 and 9, here as distances.
+            assert_eq!(stack(TEXT), [(TEXT + 8, 7), (TEXT + 0x20, 9)], "{version:?}");
+            assert_eq!(stack(TEXT + 0x20), []);
         }
     }
 
@@ -470,6 +498,8 @@ mod tests {
                 for entry in (0..cut.count()).filter_map(|index| cut.entry(index)) {
                     cut.line(&entry, entry.address);
                     cut.function_data(&entry, 3);
+                    cut.stack(&entry).count();
+                    cut.flags(&entry);
                     cut.pc_data(&entry, 2, entry.address);
                 }
             }

@@ -221,8 +221,12 @@ __attribute__((noinline)) int apply_rule(__u32 slot, __u32 number)
 	case CFA_SP:
 		cfa = sp + rule->offset;
 		break;
-	case CFA_FP:
 	case CFA_FRAME_POINTER:
+		if (!fp)
+			return stop(walk, END_COMPLETE);
+		cfa = fp + rule->offset;
+		break;
+	case CFA_FP:
 		cfa = fp + rule->offset;
 		break;
 	case CFA_REGISTER:

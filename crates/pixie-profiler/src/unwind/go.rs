@@ -1,0 +1,90 @@
+//! What Go's tables tell of the stack: how far the stack pointer is below the return address.
+//!
+//! Go keeps frame pointers, but not in functions that call nothing, so that by these alone their
+//! callers would be missing.
+
+use super::UnwindError;
+use super::layout::Layout;
+use pixie_probes::sampler::{Cfa, Rule, Saved};
+use pixie_symbols::{GoBinary, GoFunction, GoStackUse};
+
+/// A function of which nothing is known but that the frame pointer is kept; its caller may be on
+/// another stack.
+const BY_FRAME_POINTER: Rule = Rule {
+    cfa: Cfa::OtherStack(16),
+    frame_pointer: Saved::AtCfa(-16),
+    return_address: Saved::AtCfa(-8),
+};
+
+/// Reads the table of a file.
+pub(crate) fn read(binary: &GoBinary, layout: &mut Layout) -> Result<(), UnwindError> {
+    let mut functions = binary.functions().peekable();
+    while let Some(function) = functions.next() {
+        let returns =
+            |function: &GoFunction<'_>| binary.stack_use(function) == GoStackUse::ReturnsFromSignal;
+        // A handler returns to the first instruction of what returns from the signal; the address
+        // before, which is looked up for return addresses, is padding.
+        let start = function.address.saturating_sub(returns(&function).into());
+        let end = function.end.saturating_sub(functions.peek().is_some_and(returns).into());
+        if start == 0 || start >= end {
+            continue;
+        }
+        layout.begin(start, end);
+        match binary.stack_use(&function) {
+            GoStackUse::ReturnsFromSignal => layout.row(start, Rule::SIGNAL)?,
+            GoStackUse::Top => layout.row(start, Rule::END)?,
+            GoStackUse::Switches => layout.row(start, BY_FRAME_POINTER)?,
+            _ => read_depths(binary, &function, layout)?,
+        }
+    }
+    Ok(())
+}
+
+fn read_depths(
+    binary: &GoBinary,
+    function: &GoFunction<'_>,
+    layout: &mut Layout,
+) -> Result<(), UnwindError> {
+    let mut start = function.address;
+    for (end, depth) in binary.stack_depths(function) {
+        layout.row(start, at_depth(depth))?;
+        start = end;
+    }
+    if start < function.end {
+        // Padding, or a function that there is no table for.
+        layout.row(start, BY_FRAME_POINTER)?;
+    }
+    Ok(())
+}
+
+fn at_depth(depth: i32) -> Rule {
+    let Some(to_cfa) = depth.checked_add(8).filter(|to_cfa| *to_cfa >= 8) else {
+        return BY_FRAME_POINTER;
+    };
+    // A function with a frame saves its caller's frame pointer first thing. In those older than Go
+    // 1.21 it is two instructions later than here, which matters only if a caller switched stacks.
+    let frame_pointer = if depth == 0 { Saved::Kept } else { Saved::AtCfa(-16) };
+    Rule { cfa: Cfa::StackPointer(to_cfa), frame_pointer, return_address: Saved::AtCfa(-8) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_without_a_frame_has_its_return_address_on_top_of_the_stack() {
+        let rule = at_depth(0);
+        assert_eq!(rule.cfa, Cfa::StackPointer(8));
+        assert_eq!(rule.frame_pointer, Saved::Kept);
+        let rule = at_depth(0x48);
+        assert_eq!(rule.cfa, Cfa::StackPointer(0x50));
+        assert_eq!(rule.frame_pointer, Saved::AtCfa(-16));
+    }
+
+    #[test]
+    fn a_depth_that_cannot_be_is_not_used() {
+        for depth in [-1, i32::MIN, i32::MAX] {
+            assert_eq!(at_depth(depth), BY_FRAME_POINTER, "{depth}");
+        }
+    }
+}
