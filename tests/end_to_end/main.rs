@@ -32,6 +32,7 @@ mod process;
 mod programs;
 mod runner;
 mod servers;
+mod stacks;
 
 mod backends;
 mod bodies;
@@ -49,6 +50,8 @@ mod load;
 mod lockdown;
 mod memory;
 mod postgres;
+mod profiler;
+mod profiler_builds;
 mod proxy_protocol;
 mod recording;
 mod redis;
@@ -84,6 +87,8 @@ const THEMES: &[&[runner::Test]] = &[
     postgres::TESTS,
     websocket::TESTS,
     proxy_protocol::TESTS,
+    profiler::TESTS,
+    profiler_builds::TESTS,
     load::TESTS,
     faults::TESTS,
     memory::TESTS,

@@ -1,0 +1,199 @@
+//! Call stacks of programs that know their own: one program, in each of its modes.
+
+use crate::programs;
+use crate::runner::{Outcome, Setup, skip, tests};
+use crate::stacks::{Known, Sampled, Sampling, Share, names};
+use pixie::{Profiling, Tracer};
+use std::time::Duration;
+
+tests! {
+    once: chains, the_leaf_of_a_vdso, two_to_one, forked_and_executed, short_lives,
+        deep_recursion, threads, beside_traffic, nobody_wants_stacks;
+}
+
+/// How often it is sampled: on an emulated machine, less often.
+pub(crate) fn frequency(setup: &Setup) -> u32 {
+    if setup.slow > 1 { 99 } else { 997 }
+}
+
+/// The modes of `stacks` whose chain is known in full.
+const MODES: &[&str] =
+    &["chain", "frames", "recursion", "signal", "alternate", "callback", "plt", "thread"];
+
+fn chains(setup: &Setup) -> Outcome {
+    let mut all = Vec::new();
+    for mode in MODES {
+        all.push(Known::start(*mode, programs::ours("stacks")?.arg(mode))?);
+    }
+    let per_mode = if setup.slow > 1 { 30 } else { 700 };
+    judge(setup, &all, per_mode)
+}
+
+/// Samples these programs until there are some so many samples of each.
+pub(crate) fn sample_all(
+    setup: &Setup,
+    all: &[Known],
+    per_program: u64,
+) -> Result<Sampled, crate::runner::Skip> {
+    let pids: Vec<_> = all.iter().map(Known::pid).collect();
+    let sampling = Sampling::start(setup, frequency(setup), &pids)?;
+    let limit = setup.patience(Duration::from_secs(60));
+    Ok(sampling.until(per_program * all.len() as u64, limit))
+}
+
+/// The same, and judges them.
+pub(crate) fn judge(setup: &Setup, all: &[Known], per_program: u64) -> Outcome {
+    let sampled = sample_all(setup, all, per_program)?;
+    let mut total = Share::default();
+    for known in all {
+        let share = known.judge(sampled.of(known.pid()));
+        share.expect(&known.label, per_program / 4, 990);
+        total.merge(&share);
+    }
+    total.expect("all of them", per_program, 999);
+    Ok(())
+}
+
+fn the_leaf_of_a_vdso(setup: &Setup) -> Outcome {
+    let known = Known::start("vdso", programs::ours("stacks")?.arg("vdso"))?;
+    let sampled = sample(setup, &known, 300)?;
+    known.judge(sampled.of(known.pid())).expect("vdso", 100, 999);
+    let in_vdso = |stack: &&pixie::record::Stack| {
+        let binary = stack.frames.first().and_then(|frame| frame.binary.as_ref());
+        binary.is_some_and(|binary| *binary == "[vdso]")
+    };
+    let stacks: Vec<_> = sampled.of(known.pid()).filter(in_vdso).collect();
+    let samples: u64 = stacks.iter().map(|stack| stack.count).sum();
+    if samples == 0 && setup.slow > 1 {
+        skip!("this clock is not read in the vDSO");
+    }
+    assert!(samples > 50, "{samples} samples in the vDSO");
+    for stack in stacks {
+        let leaf = stack.frames[0].function.as_ref().map(ToString::to_string);
+        assert!(leaf.is_some_and(|leaf| leaf.contains("clock_gettime")), "{stack}");
+    }
+    Ok(())
+}
+
+/// Samples a program until there are so many samples.
+fn sample(setup: &Setup, known: &Known, samples: u64) -> Result<Sampled, crate::runner::Skip> {
+    let sampling = Sampling::start(setup, frequency(setup), &[known.pid()])?;
+    Ok(sampling.until(samples, setup.patience(Duration::from_secs(30))))
+}
+
+fn two_to_one(setup: &Setup) -> Outcome {
+    let known = Known::start("2:1", programs::ours("stacks")?.arg("two_to_one"))?;
+    let samples = if setup.slow > 1 { 1000 } else { 8000 };
+    let sampled = sample(setup, &known, samples)?;
+    let of = |function: &str| -> f64 {
+        let here = |names: &[String]| names.last().is_some_and(|name| name == function);
+        let stacks = sampled.of(known.pid()).filter(|stack| here(&names(stack)));
+        stacks.map(|stack| stack.count).sum::<u64>() as f64
+    };
+    let ratio = of("twice") / of("once");
+    println!("  {} to {}: {ratio:.3}", of("twice"), of("once"));
+    // Of so many samples the ratio has a standard deviation of 0.05.
+    let tolerance = if setup.slow > 1 { 0.3 } else { 0.2 };
+    assert!((ratio - 2.0).abs() < tolerance, "2:1 came out as {ratio}:1");
+    Ok(())
+}
+
+fn forked_and_executed(setup: &Setup) -> Outcome {
+    // Not by pid: the child's is not known before.
+    let sampling = Sampling::start(setup, frequency(setup), &[])?;
+    let mut program = programs::ours("stacks")?;
+    let path = program.get_program().to_owned();
+    let forked = Known::start("fork", program.arg("fork"))?;
+    let executed = Known::start("exec", programs::ours("stacks")?.arg("exec").arg(&path))?;
+    let sampled = sampling.go_on_for(setup.patience(Duration::from_secs(3)));
+    let parent = forked.pid();
+    let stacks = sampled.stacks.iter().filter(|stack| {
+        stack.process.comm == "stacks" && ![parent, executed.pid()].contains(&stack.process.pid.0)
+    });
+    forked.judge(stacks).expect("child of a fork", 20, 990);
+    // Before it is replaced it spins in `main`.
+    let after = sampled.of(executed.pid());
+    let after = after.filter(|stack| names(stack).iter().any(|name| name.starts_with("chain_")));
+    executed.judge_functions(after).expect("after exec", 20, 999);
+    // What is not known yet is said to be so: soon after, as the machine's load allows.
+    let cut = sampled.of(executed.pid()).filter_map(|stack| stack.cut.as_ref());
+    let soon = ["unknown_process", "not_mapped"];
+    let other: Vec<_> = cut.filter(|cut| !soon.iter().any(|cause| *cut == cause)).collect();
+    assert!(other.is_empty(), "{other:?}");
+    let share = sampled.whole(|stack| stack.process.pid.0 == executed.pid());
+    share.expect("whole stacks around exec", 20, 500);
+    Ok(())
+}
+
+fn short_lives(setup: &Setup) -> Outcome {
+    let sampling = Sampling::start(setup, frequency(setup), &[])?;
+    let mut program = programs::ours("stacks")?;
+    let path = program.get_program().to_owned();
+    let known = Known::start("shorts", program.arg("shorts").arg(path))?;
+    let sampled = sampling.go_on_for(setup.patience(Duration::from_secs(5)));
+    let short = |stack: &pixie::record::Stack| {
+        stack.process.comm == "stacks" && stack.process.pid.0 != known.pid()
+    };
+    let pids: std::collections::BTreeSet<_> =
+        sampled.stacks.iter().filter(|stack| short(stack)).map(|stack| stack.process.pid).collect();
+    println!("  {} processes", pids.len());
+    assert!(pids.len() > 20, "{} processes", pids.len());
+    sampled.named(short).expect("frames of short-lived processes", 100, 900);
+    let spinning = sampled.stacks.iter().filter(|stack| short(stack));
+    let spinning = spinning.filter(|stack| names(stack).last().is_some_and(|it| it == "leaf"));
+    known.judge_functions(spinning).expect("functions of short-lived processes", 100, 999);
+    Ok(())
+}
+
+fn deep_recursion(setup: &Setup) -> Outcome {
+    let known = Known::start("deep", programs::ours("stacks")?.arg("deep"))?;
+    let sampled = sample(setup, &known, 100)?;
+    for stack in sampled.of(known.pid()) {
+        let names = names(stack);
+        assert_eq!(names.last().map(String::as_str), Some("leaf"), "{stack}");
+        assert!(names.iter().rev().skip(1).all(|name| name == "recurse"), "{stack}");
+        assert_eq!(stack.cut.as_ref().map(ToString::to_string).as_deref(), Some("depth"));
+        assert!(names.len() >= 100, "{} frames", names.len());
+    }
+    Ok(())
+}
+
+fn threads(setup: &Setup) -> Outcome {
+    let known = Known::start("thread", programs::ours("stacks")?.arg("thread"))?;
+    let profiling = Profiling::new(frequency(setup)).per_thread();
+    let sampling = Sampling::start(setup, profiling, &[known.pid()])?;
+    let sampled = sampling.until(50, setup.patience(Duration::from_secs(30)));
+    for stack in sampled.of(known.pid()) {
+        assert!(stack.thread.is_some_and(|thread| thread != known.pid()), "{:?}", stack.thread);
+    }
+    Ok(())
+}
+
+fn beside_traffic(setup: &Setup) -> Outcome {
+    let known = Known::start("chain", programs::ours("stacks")?.arg("chain"))?;
+    let tracer = Tracer::new().kprobes().backend(setup.backend).pid(known.pid());
+    let sampling = Sampling::of(tracer.profiler(99));
+    let sampled = sampling.until(50, setup.patience(Duration::from_secs(30)));
+    assert!(sampled.report.profiler.is_some());
+    // The sink wants stacks alone.
+    assert!(sampled.report.traffic.is_none());
+    known.judge(sampled.of(known.pid())).expect("beside traffic", 30, 990);
+
+    let both = pixie::sinks::each(|_| {});
+    let session = Tracer::new().kprobes().backend(setup.backend).profiler(99).sink(both).start();
+    let session = session.unwrap();
+    assert!(session.report().traffic.is_some() && session.report().profiler.is_some());
+    std::thread::sleep(setup.patience(Duration::from_millis(1500)));
+    let stats = session.stop().unwrap();
+    assert!(stats.profile.samples > 0, "{stats}");
+    Ok(())
+}
+
+fn nobody_wants_stacks(_: &Setup) -> Outcome {
+    use pixie::{Interest, RecordKind, Sink as _};
+    let sink = pixie::sinks::each(|_| {}).only(Interest::none().with(RecordKind::Http));
+    let session = Tracer::new().profiler(99).sink(sink).start().unwrap();
+    assert!(session.report().profiler.is_none());
+    assert!(session.report().to_string().contains("no sink wants call stacks"));
+    Ok(())
+}
