@@ -1,7 +1,11 @@
 //! Steps: named, timed, and accounted for.
 
-use anyhow::Error;
+use anyhow::{Error, anyhow};
+use std::collections::VecDeque;
 use std::fmt;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What became of tests.
@@ -76,6 +80,49 @@ pub(crate) fn skip(reason: impl Into<String>) -> Outcome {
     Err(Stop::Skipped(reason.into()))
 }
 
+/// Where a step writes what it has to say.
+#[derive(Clone)]
+pub(crate) enum Log {
+    /// To standard output, as it comes.
+    Shown,
+    /// Here, to be shown as a whole when the step is done: others are done beside it.
+    Kept(Sender<String>),
+}
+
+impl Log {
+    /// Writes a line.
+    pub(crate) fn line(&self, line: &str) {
+        match self {
+            Self::Shown => println!("{line}"),
+            // Nobody listens any more when all is over.
+            Self::Kept(lines) => drop(lines.send(line.to_owned())),
+        }
+    }
+}
+
+/// A step that can be done beside others.
+pub(crate) struct Job {
+    pub(crate) name: String,
+    pub(crate) action: Box<dyn FnOnce(&Log) -> Outcome + Send>,
+}
+
+impl Job {
+    fn run(self) -> Done {
+        let (sender, lines) = mpsc::channel();
+        let began = Instant::now();
+        let outcome = (self.action)(&Log::Kept(sender));
+        Done { name: self.name, lines: lines.iter().collect(), outcome, took: began.elapsed() }
+    }
+}
+
+/// A job that is done.
+struct Done {
+    name: String,
+    lines: Vec<String>,
+    outcome: Outcome,
+    took: Duration,
+}
+
 /// The steps that were done.
 #[derive(Default)]
 pub(crate) struct Steps {
@@ -88,7 +135,45 @@ impl Steps {
     pub(crate) fn step(&mut self, name: &str, action: impl FnOnce() -> Outcome) {
         println!("\n=== {name}");
         let began = Instant::now();
-        let (word, tally, detail) = match action() {
+        let outcome = action();
+        self.note(name, outcome, began.elapsed());
+    }
+
+    /// Does steps beside each other, so many at once, the first ones first. What each wrote is shown
+    /// when it is done.
+    pub(crate) fn at_once(&mut self, number: usize, jobs: Vec<Job>) {
+        let count = jobs.len();
+        let queue = Mutex::new(VecDeque::from(jobs));
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let (sender, finished) = mpsc::channel();
+        thread::scope(|scope| {
+            for _ in 0..number.min(count) {
+                let sender = sender.clone();
+                scope.spawn(move || {
+                    while let Some(job) = next() {
+                        // Whoever counts them waits for all.
+                        drop(sender.send(job.run()));
+                    }
+                });
+            }
+            drop(sender);
+            let mut missing = count;
+            for done in finished {
+                println!("\n=== {}", done.name);
+                done.lines.iter().for_each(|line| println!("{line}"));
+                self.note(&done.name, done.outcome, done.took);
+                missing -= 1;
+            }
+            for _ in 0..missing {
+                let panicked = Err(Stop::Failed(anyhow!("it panicked")));
+                self.note("a step", panicked, Duration::ZERO);
+            }
+        });
+    }
+
+    /// Notes what became of a step.
+    fn note(&mut self, name: &str, outcome: Outcome, took: Duration) {
+        let (word, tally, detail) = match outcome {
             Ok(tally) if tally.failed > 0 => ("FAILED", tally, tally.to_string()),
             Ok(tally) if tally == Tally::ONE => ("passed", tally, String::new()),
             Ok(tally) => ("passed", tally, tally.to_string()),
@@ -103,7 +188,7 @@ impl Steps {
             }
         };
         self.total.add(tally);
-        let took = seconds(began.elapsed());
+        let took = seconds(took);
         let line = format!("{word:<8} {name:<28} {took:>8}  {detail}");
         self.lines.push(line.trim_end().to_owned());
     }
@@ -126,7 +211,8 @@ fn seconds(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Tally;
+    use super::{Job, Log, Steps, Stop, Tally};
+    use anyhow::anyhow;
 
     #[test]
     fn the_sums_of_both_kinds_of_test_program_are_understood() {
@@ -143,5 +229,27 @@ mod tests {
         {
             assert_eq!(Tally::of_line(line), Tally::default(), "{line}");
         }
+    }
+
+    #[test]
+    fn what_steps_come_to_beside_each_other_is_added_up() {
+        let job = |name: &str, action: fn(&Log) -> super::Outcome| Job {
+            name: name.to_owned(),
+            action: Box::new(action),
+        };
+        let mut steps = Steps::default();
+        steps.at_once(
+            2,
+            vec![
+                job("good", |log| {
+                    log.line("all is well");
+                    Ok(Tally { passed: 3, failed: 0, skipped: 1 })
+                }),
+                job("bad", |_| Err(Stop::Failed(anyhow!("it broke")))),
+                job("absent", |_| super::skip("it is not here")),
+            ],
+        );
+        assert_eq!(steps.total, Tally { passed: 3, failed: 1, skipped: 2 });
+        assert_eq!(steps.lines.len(), 3);
     }
 }

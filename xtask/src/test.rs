@@ -3,8 +3,8 @@
 use crate::command::{
     cargo, command, installed, is_root, metadata, output, root, run, tally, targets,
 };
-use crate::steps::{Outcome, Steps, Tally, skip};
-use crate::{bpf, fuzz, oracle, packages, vm};
+use crate::steps::{Job, Outcome, Steps, Tally, skip};
+use crate::{bpf, fuzz, oracle, overhead, packages, vm};
 use anyhow::{Context, Result, bail};
 use std::process::{Command, ExitCode};
 
@@ -55,12 +55,29 @@ pub(crate) fn main(arguments: &[String]) -> Result<ExitCode> {
         steps.step("virtual machines", quick);
     } else {
         fuzz_targets(&mut steps, options.fuzz_seconds);
-        for kernel in vm::KERNELS {
-            steps.step(&format!("end to end on Linux {}", kernel.version), || vm::test(*kernel));
-        }
+        steps.at_once(2, machines());
     }
     Ok(if steps.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+/// What runs in virtual machines, each of which keeps about one processor busy, the longest first.
+fn machines() -> Vec<Job> {
+    let mut kernels = vm::KERNELS.to_vec();
+    kernels.sort_by_key(|kernel| kernel.version != SLOWEST);
+    let test = |kernel: vm::Kernel| Job {
+        name: format!("end to end on Linux {}", kernel.version),
+        action: Box::new(move |log| vm::test(kernel, log)),
+    };
+    let mut jobs: Vec<Job> = kernels.into_iter().map(test).collect();
+    jobs.push(Job {
+        name: "instructions that tracing takes".to_owned(),
+        action: Box::new(overhead::gate),
+    });
+    jobs
+}
+
+/// The kernel that takes longest: half a second for each trampoline that comes or goes.
+const SLOWEST: &str = "6.1";
 
 /// What is wrong without running anything.
 fn checks(steps: &mut Steps) {

@@ -1,7 +1,8 @@
 //! What tracing costs: `cargo xtask overhead`.
 //!
-//! Nothing here passes or fails: machines differ, and so do their neighbours. What is measured is
-//! always a pair, with and without, in turn, and shown as a ratio with its spread.
+//! Times neither pass nor fail: machines differ, and so do their neighbours. What is measured is
+//! always a pair, with and without, in turn, and shown as a ratio with its spread. Only counts of
+//! instructions repeat well enough for a gate.
 
 mod agent;
 mod instructions;
@@ -13,6 +14,7 @@ mod tax;
 
 use crate::command::{command, installed, is_root, output};
 use anyhow::{Context, Result, bail};
+pub(crate) use instructions::gate;
 use measure::Bench;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,7 +30,7 @@ Needs root, and a machine with nothing else to do.
   --rounds N       pairs of rounds for each row (default 7)
   --seconds S      how long each round runs (default 3)
   --row NAME       only this row; can be given several times (see the first column)
-  --instructions   instead, count instructions in virtual machines, which repeats exactly";
+  --instructions   instead, count instructions in virtual machines, which repeats";
 
 /// What was asked for.
 struct Options {

@@ -1,10 +1,12 @@
 //! Debian's kernels, as they come.
 
 use crate::command::{command, installed, output, run};
+use crate::steps::Log;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// A kernel to test on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +29,16 @@ const LATEST: &str = "linux-image-cloud-amd64";
 
 impl Kernel {
     /// The image to boot, downloaded once and then kept in the user's cache.
-    pub(crate) fn image(self) -> Result<PathBuf> {
+    pub(crate) fn image(self, log: &Log) -> Result<PathBuf> {
+        // Two machines with the same kernel must not both download it.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = cache()?.join("kernels").join(self.version);
         let image = folder.join("vmlinuz");
         if image.is_file() {
             return Ok(image);
         }
-        println!("downloading Linux {} of Debian {}", self.version, self.suite);
+        log.line(&format!("downloading Linux {} of Debian {}", self.version, self.suite));
         let work = folder.with_extension("part");
         if work.exists() {
             fs::remove_dir_all(&work)?;

@@ -3,6 +3,7 @@
 use super::image::Image;
 use crate::command::installed;
 use crate::folder::Folder;
+use crate::steps::Log;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter};
@@ -74,8 +75,8 @@ poweroff -f
 "#;
 
 impl Machine {
-    /// Boots, shows what the program writes as it does, and returns what became of it.
-    pub(crate) fn run(mut self) -> Result<Ended> {
+    /// Boots, logs what the program writes as it does, and returns what became of it.
+    pub(crate) fn run(mut self, log: &Log) -> Result<Ended> {
         self.image.script("init", INIT);
         self.image.text("command", &self.command);
         let folder = Folder::new()?;
@@ -87,7 +88,7 @@ impl Machine {
         let mut child =
             Running(qemu.spawn().context("cannot run qemu: apt-get install qemu-system-x86")?);
         let output = child.0.stdout.take().context("qemu has no output")?;
-        let (lines, in_time) = show(output, began + self.limit);
+        let (lines, in_time) = show(output, began + self.limit, log);
         let took = began.elapsed();
         drop(child);
         let status = fs::read_to_string(status).unwrap_or_default();
@@ -130,8 +131,12 @@ impl Machine {
     }
 }
 
-/// Shows lines as they come, and returns them; false when their end did not come in time.
-fn show(output: impl std::io::Read + Send + 'static, until: Instant) -> (Vec<String>, bool) {
+/// Logs lines as they come, and returns them; false when their end did not come in time.
+fn show(
+    output: impl std::io::Read + Send + 'static,
+    until: Instant,
+    log: &Log,
+) -> (Vec<String>, bool) {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let lines = BufReader::new(output).split(b'\n').map_while(Result::ok);
@@ -142,7 +147,7 @@ fn show(output: impl std::io::Read + Send + 'static, until: Instant) -> (Vec<Str
         match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(line) => {
                 let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-                println!("{line}");
+                log.line(&line);
                 shown.push(line);
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => return (shown, true),

@@ -11,7 +11,7 @@ pub(crate) use machine::{Ended, Machine};
 pub(crate) use programs::Tests;
 
 use crate::folder::Folder;
-use crate::steps::{Outcome, Steps, Stop, Tally, skip};
+use crate::steps::{Log, Outcome, Steps, Stop, Tally, skip};
 use anyhow::{Context, Result, anyhow, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,7 +29,7 @@ installed, and no privileges are needed.
   --all              run all end-to-end tests; takes an hour or so a kernel
   --program FILE     run this program instead of the tests
   --instructions     let clocks count instructions, so that times measured in it repeat
-  --minutes N        how long each kernel may take (default 20, and 120 with --all)
+  --minutes N        how long each kernel may take (default 30, and 120 with --all)
   -- ARGUMENT...     arguments for the program; for the tests, names of those to run";
 
 /// By how much an emulated machine is slower: what the tests multiply their patience with.
@@ -103,26 +103,26 @@ pub(crate) fn main(arguments: &[String]) -> Result<ExitCode> {
     for kernel in &options.kernels {
         let name = format!("Linux {}", kernel.version);
         steps.step(&name, || match &options.program {
-            Some(program) => run_program(*kernel, program, &options),
-            None => run_tests(*kernel, &options),
+            Some(program) => run_program(*kernel, program, &options, &Log::Shown),
+            None => run_tests(*kernel, &options, &Log::Shown),
         });
     }
     Ok(if steps.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs the end-to-end tests on this kernel.
-pub(crate) fn test(kernel: Kernel) -> Outcome {
-    run_tests(kernel, &Options::default())
+pub(crate) fn test(kernel: Kernel, log: &Log) -> Outcome {
+    run_tests(kernel, &Options::default(), log)
 }
 
-fn run_tests(kernel: Kernel, options: &Options) -> Outcome {
+fn run_tests(kernel: Kernel, options: &Options, log: &Log) -> Outcome {
     if cfg!(not(target_arch = "x86_64")) {
         return skip("the kernels are for x86_64, and so must the tests be");
     }
     let tests = Tests::build()?;
     let work = Folder::new()?;
     let mut image = Image::new()?;
-    tests.add_to(&mut image, work.path())?;
+    tests.add_to(&mut image, work.path(), log)?;
     let settings = format!(
         "export PIXIE_TEST_SLOW={SLOWER} PIXIE_TEST_PROGRAMS={} PIXIE_TEST_DISPOSABLE=1\n",
         programs::OURS
@@ -131,7 +131,7 @@ fn run_tests(kernel: Kernel, options: &Options) -> Outcome {
     let everything = options.all || !options.arguments.is_empty();
     let names = if everything { options.arguments.clone() } else { core() };
     let command = settings + &shell_line(tests.path(), &names);
-    let ended = machine(kernel, image, command, options)?.run()?;
+    let ended = machine(kernel, image, command, options, log)?.run(log)?;
     let tally = ended
         .lines
         .iter()
@@ -145,23 +145,29 @@ fn run_tests(kernel: Kernel, options: &Options) -> Outcome {
     }
 }
 
-fn run_program(kernel: Kernel, program: &Path, options: &Options) -> Outcome {
+fn run_program(kernel: Kernel, program: &Path, options: &Options, log: &Log) -> Outcome {
     let program = program.canonicalize().with_context(|| format!("{}", program.display()))?;
     let mut image = Image::new()?;
     image.program(&program)?;
     let command = shell_line(&program, &options.arguments);
-    let Ended { status, took, .. } = machine(kernel, image, command, options)?.run()?;
-    println!("status {status} after {:.1} s", took.as_secs_f64());
+    let Ended { status, took, .. } = machine(kernel, image, command, options, log)?.run(log)?;
+    log.line(&format!("status {status} after {:.1} s", took.as_secs_f64()));
     match status {
         0 => Ok(Tally::ONE),
         _ => Err(Stop::Failed(anyhow!("status {status}"))),
     }
 }
 
-fn machine(kernel: Kernel, image: Image, command: String, options: &Options) -> Result<Machine> {
-    let usual = if options.all { 120 } else { 20 };
+fn machine(
+    kernel: Kernel,
+    image: Image,
+    command: String,
+    options: &Options,
+    log: &Log,
+) -> Result<Machine> {
+    let usual = if options.all { 120 } else { 30 };
     Ok(Machine {
-        kernel: kernel.image()?,
+        kernel: kernel.image(log)?,
         command,
         image,
         memory: 3072,

@@ -2,6 +2,7 @@
 
 use super::image::Image;
 use crate::command::{cargo, command, installed, output, root, run};
+use crate::steps::Log;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs;
@@ -39,7 +40,7 @@ impl Tests {
     }
 
     /// Adds it and all it needs to an image. `work` is a temporary folder.
-    pub(crate) fn add_to(&self, image: &mut Image, work: &Path) -> Result<()> {
+    pub(crate) fn add_to(&self, image: &mut Image, work: &Path, log: &Log) -> Result<()> {
         image.program_as(&strip(&self.0, work)?, &self.0.to_string_lossy())?;
         for program in ours(work)? {
             let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -48,7 +49,8 @@ impl Tests {
         for name in PROGRAMS {
             match installed(name) {
                 Some(program) => add_program(image, name, &program)?,
-                None => println!("{name} is not installed, and will be missing in the machine"),
+                None => log
+                    .line(&format!("{name} is not installed, and will be missing in the machine")),
             }
         }
         Ok(())
