@@ -14,7 +14,7 @@ tests! {
 
 /// The most memory that an agent may ever take with 5,000 connections open at both ends. It maps its
 /// 8 MiB of rings twice over, and both count.
-const PEAK: u64 = 80 << 20;
+const PEAK: u64 = 64 << 20;
 
 /// What an agent's memory may grow by once it has seen as many requests as it holds records.
 const GROWTH: u64 = 2 << 20;

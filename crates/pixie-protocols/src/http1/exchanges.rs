@@ -136,8 +136,9 @@ impl Exchanges {
         Self {
             context,
             requests,
-            slots: VecDeque::new(),
-            outputs: VecDeque::new(),
+            // Most connections never need more, and the least that it takes by itself is 4.
+            slots: VecDeque::with_capacity(1),
+            outputs: VecDeque::with_capacity(1),
             joined: true,
             requests_lost: false,
             responses_lost: false,

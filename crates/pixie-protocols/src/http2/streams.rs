@@ -107,7 +107,8 @@ impl Streams {
             context,
             requests,
             open: BTreeMap::new(),
-            outputs: VecDeque::new(),
+            // Most connections never need more, and the least that it takes by itself is 4.
+            outputs: VecDeque::with_capacity(1),
             reset: VecDeque::new(),
             last_request: 0,
             early: 0,

@@ -94,8 +94,9 @@ impl Exchanges {
             statements: Statements::new(context.limits),
             context,
             requests,
-            slots: VecDeque::new(),
-            outputs: VecDeque::new(),
+            // Most connections never need more, and the least that it takes by itself is 4.
+            slots: VecDeque::with_capacity(1),
+            outputs: VecDeque::with_capacity(1),
             encryption: Encryption::None,
             started: false,
             aborting: false,

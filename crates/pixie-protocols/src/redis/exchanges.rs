@@ -106,9 +106,10 @@ impl Exchanges {
         Self {
             context,
             requests,
-            slots: VecDeque::new(),
+            // Most connections never need more, and the least that it takes by itself is 4.
+            slots: VecDeque::with_capacity(1),
             early: VecDeque::new(),
-            outputs: VecDeque::new(),
+            outputs: VecDeque::with_capacity(1),
             skipped: [Skipped { bytes: 0, cause: Cause::Unobserved }; 2],
             // The connection may have been joined midway.
             in_doubt: true,
