@@ -57,7 +57,13 @@ fn of_grpc_for_python(_: &Setup) -> Outcome {
             addresses.map(Some),
             "{version}: {matches:x?}"
         );
-        assert!(matches.absent.is_empty() && matches.ambiguous.is_empty(), "{matches:?}");
+        // Only newer ones have it.
+        let added = (version == "1.85.3").then_some(0xa0_eb10);
+        assert_eq!(matches.address("BIO_write_ex"), added, "{version}");
+        let absent: Vec<&str> = matches.absent.iter().map(|name| &**name).collect();
+        let expected = if added.is_some() { &[][..] } else { &["BIO_write_ex"] };
+        assert_eq!(absent, expected, "{version}");
+        assert!(matches.ambiguous.is_empty(), "{matches:?}");
     }
     Ok(())
 }
@@ -65,7 +71,7 @@ fn of_grpc_for_python(_: &Setup) -> Outcome {
 fn of_bun(_: &Setup) -> Outcome {
     let bun = npm_package("@oven/bun-linux-x64@1.4.5")?.join("bin/bun");
     let matches = search(&bun).expect("BoringSSL's texts");
-    let functions = ["SSL_read", "SSL_write", "SSL_do_handshake", "SSL_free", "BIO_write"];
+    let functions = ["SSL_read", "SSL_write", "SSL_do_handshake", "SSL_free", "BIO_write_ex"];
     assert_eq!(
         functions.map(|function| matches.address(function)),
         [0x258_6500, 0x260_7c30, 0x256_c0c0, 0x25b_5910, 0x258_4870].map(Some),

@@ -21,6 +21,7 @@ const SSL: &[(&str, Call)] = &[
     ("SSL_free", Call::Free),
     ("SSL_clear", Call::Free),
     ("BIO_write", Call::BioWrite),
+    ("BIO_write_ex", Call::BioWrite),
 ];
 
 const GNUTLS: &[(&str, Call)] = &[
