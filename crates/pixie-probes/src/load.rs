@@ -44,6 +44,7 @@ const TLS_MAPS: &[&str] = &[
     "tls_nested",
     "tls_prints",
     "tls_printers",
+    "tls_pending",
     "go_processes",
     "transfers_of_threads",
 ];

@@ -21,6 +21,8 @@ enum tls_kind {
 	TLS_READ,
 	TLS_WRITE,
 	TLS_SEND_FILE,
+	TLS_GO_WRITE,      /* of that many bytes as `done` says */
+	TLS_PENDING_WRITE, /* the same, and it is in tls_pending */
 };
 
 /* An object of a library. Another process may have another one at the same address. */
@@ -48,7 +50,6 @@ struct tls_call {
 	__u64 buffer;
 	__u64 done;    /* where the number of bytes will be put; 0 when it is what is returned */
 	__u64 carrier; /* the connection that is known to carry the session, or was used meanwhile */
-	__u64 time;
 	__s64 frame;   /* the stack pointer: the deeper the call the lower */
 	__u32 target;
 	__u8 kind;     /* enum tls_kind */
@@ -71,6 +72,24 @@ struct {
 	__type(key, struct tls_caller);
 	__type(value, struct tls_call);
 } tls_calls SEC(".maps");
+
+struct tls_pending {
+	__u64 buffer;
+	__u64 length;
+};
+
+/*
+ * Writes that are under way, by the number of their session, where another goroutine may read
+ * meanwhile. Their answer may have come before they return: whoever is the first to delete one tells
+ * of it. What is never seen to return leaves it behind; when there are too many of those, writes
+ * are told of as they return.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, struct tls_pending);
+} tls_pending SEC(".maps");
 
 /* Of TLS inside TLS, as through a proxy, the inner calls of the library. */
 struct {
@@ -186,6 +205,7 @@ static __noinline void end_session(struct tls_session *session, __u64 object)
 			submit(event);
 		}
 	}
+	bpf_map_delete_elem(&tls_pending, &session->state.connection);
 	bpf_map_delete_elem(&tls_sessions, &key);
 }
 

@@ -13,6 +13,15 @@
  * carry nothing. On another object it is TLS inside TLS, and both count. A call of which the return
  * was not seen harms nobody: the next on its object, or from as far up the stack, takes its place.
  */
+static __always_inline void write_begins(struct tls_call *call, struct tls_session *session)
+{
+	struct tls_pending pending = { .buffer = call->buffer, .length = call->done };
+
+	if (call->kind == TLS_GO_WRITE && call->carrier &&
+	    !bpf_map_update_elem(&tls_pending, &session->state.connection, &pending, BPF_NOEXIST))
+		call->kind = TLS_PENDING_WRITE;
+}
+
 static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fresh)
 {
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
@@ -35,6 +44,8 @@ static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fre
 	}
 	session = find_session(fresh->object, pid);
 	fresh->carrier = session ? session->carrier : 0;
+	if (session)
+		write_begins(fresh, session);
 	if (outer)
 		*outer = *fresh;
 	else
@@ -49,21 +60,9 @@ static __always_inline __u32 length_of_call(struct tls_call *call, __s64 result)
 
 	if (call->kind == TLS_HANDSHAKE || result <= 0)
 		return 0;
-	if (call->done && bpf_probe_read_user(&length, sizeof(length), (void *)call->done))
+	if (call->done && call->kind < TLS_GO_WRITE && bpf_probe_read_user(&length, sizeof(length), (void *)call->done))
 		return 0;
 	return length > 0x7fffffff ? 0x7fffffff : length;
-}
-
-/*
- * What was written may be answered before the call returns, and that be read by another thread:
- * then it is told of as of when it was begun. Of longer ago the reader of the rings does not wait
- * for.
- */
-static __always_inline __u64 time_of_call(struct tls_call *call)
-{
-	__u64 now = bpf_ktime_get_ns();
-
-	return call->kind != TLS_READ && now - call->time < SECOND / 2000 ? call->time : now;
 }
 
 static __always_inline struct transfer *begin_transfer(struct tls_call *call,
@@ -84,7 +83,7 @@ static __always_inline struct transfer *begin_transfer(struct tls_call *call,
 	transfer->direction = call->kind == TLS_READ ? RECEIVED : SENT;
 	transfer->hole = call->kind == TLS_SEND_FILE ? HOLE_NOT_IN_USER : HOLE_LIMIT;
 	transfer->flags = 0;
-	transfer->time = time_of_call(call);
+	transfer->time = bpf_ktime_get_ns();
 	transfer->connection = session->state.connection;
 	return transfer;
 }
@@ -109,6 +108,25 @@ static __noinline void tell_call(struct tls_call *call, struct tls_session *sess
 		tell_buffer(transfer, THREAD_SLOT, call->buffer);
 }
 
+/* What was written before there was something to read. The caller's call is used for it, and is then
+ * what it was. */
+static __always_inline void tell_pending(struct tls_call *call, struct tls_session *session)
+{
+	__u64 buffer = call->buffer, length;
+	struct tls_pending *pending;
+
+	pending = bpf_map_lookup_elem(&tls_pending, &session->state.connection);
+	if (!pending)
+		return;
+	call->buffer = pending->buffer;
+	length = pending->length;
+	call->kind = TLS_WRITE;
+	if (!bpf_map_delete_elem(&tls_pending, &session->state.connection))
+		tell_call(call, session, length > 0x7fffffff ? 0x7fffffff : length);
+	call->buffer = buffer;
+	call->kind = TLS_READ;
+}
+
 static __noinline void call_returned(struct tls_call *call, __s64 result)
 {
 	__u32 length = length_of_call(call, result);
@@ -122,6 +140,12 @@ static __noinline void call_returned(struct tls_call *call, __s64 result)
 		count_dropped(1, length);
 		return;
 	}
+	if (call->kind == TLS_READ && length)
+		tell_pending(call, session);
+	/* A reader may have told of it already. */
+	if (call->kind == TLS_PENDING_WRITE &&
+	    bpf_map_delete_elem(&tls_pending, &session->state.connection))
+		return;
 	if (length)
 		tell_call(call, session, length);
 }
@@ -169,7 +193,6 @@ static __always_inline int c_begins(struct pt_regs *registers, __u8 kind, __u64 
 	call.buffer = PT_REGS_PARM2(registers);
 	call.done = done;
 	call.kind = kind;
-	call.time = bpf_ktime_get_ns();
 	call.frame = PT_REGS_SP(registers);
 	call.target = target_of(registers);
 	return begin_call(&caller, &call);
@@ -289,7 +312,7 @@ static __always_inline bool find_goroutine(struct tls_caller *caller, __s64 *fra
 }
 
 static __always_inline int go_begins(struct pt_regs *registers, __u8 kind, __u8 abi, __u64 g,
-				     __u64 object, __u64 buffer)
+				     __u64 object, __u64 buffer, __u64 length)
 {
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct tls_caller caller = {};
@@ -302,7 +325,8 @@ static __always_inline int go_begins(struct pt_regs *registers, __u8 kind, __u8 
 	call.object = object;
 	call.buffer = buffer;
 	call.kind = kind;
-	call.time = bpf_ktime_get_ns();
+	if (kind == TLS_GO_WRITE)
+		call.done = length;
 	call.target = target_of(registers);
 	return begin_call(&caller, &call);
 }
@@ -321,10 +345,12 @@ static __always_inline int go_ends(struct pt_regs *registers, __u64 g, __s64 res
 #if defined(__TARGET_ARCH_x86)
 #define GO_REGISTER_1(registers) ((registers)->ax)
 #define GO_REGISTER_2(registers) ((registers)->bx)
+#define GO_REGISTER_3(registers) ((registers)->cx)
 #define GO_G(registers) ((registers)->r14)
 #else
 #define GO_REGISTER_1(registers) (((struct user_pt_regs *)(registers))->regs[0])
 #define GO_REGISTER_2(registers) (((struct user_pt_regs *)(registers))->regs[1])
+#define GO_REGISTER_3(registers) (((struct user_pt_regs *)(registers))->regs[2])
 #define GO_G(registers) (((struct user_pt_regs *)(registers))->regs[28])
 #endif
 
@@ -333,12 +359,13 @@ static __always_inline int go_ends(struct pt_regs *registers, __u64 g, __s64 res
 	int function(struct pt_regs *registers)                                                 \
 	{                                                                                       \
 		return go_begins(registers, kind, GO_REGISTERS, GO_G(registers),                \
-				 GO_REGISTER_1(registers), GO_REGISTER_2(registers));           \
+				 GO_REGISTER_1(registers), GO_REGISTER_2(registers),            \
+				 GO_REGISTER_3(registers));                                     \
 	}
 
 GO_BEGINS(go_handshake, TLS_HANDSHAKE)
 GO_BEGINS(go_read, TLS_READ)
-GO_BEGINS(go_write, TLS_WRITE)
+GO_BEGINS(go_write, TLS_GO_WRITE)
 
 SEC("uprobe")
 int go_returns(struct pt_regs *registers)
@@ -367,12 +394,13 @@ static __always_inline __u64 on_stack(struct pt_regs *registers, __u32 word)
 	int function(struct pt_regs *registers)                                                 \
 	{                                                                                       \
 		return go_begins(registers, kind, GO_STACK, goroutine_by_thread(),              \
-				 on_stack(registers, 1), on_stack(registers, 2));               \
+				 on_stack(registers, 1), on_stack(registers, 2),                \
+				 on_stack(registers, 3));                                       \
 	}
 
 GO_STACK_BEGINS(go_stack_handshake, TLS_HANDSHAKE)
 GO_STACK_BEGINS(go_stack_read, TLS_READ)
-GO_STACK_BEGINS(go_stack_write, TLS_WRITE)
+GO_STACK_BEGINS(go_stack_write, TLS_GO_WRITE)
 
 SEC("uprobe")
 int go_stack_returns(struct pt_regs *registers)
