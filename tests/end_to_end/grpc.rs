@@ -2,18 +2,21 @@
 
 use crate::fetch::python_packages;
 use crate::observe::Observed;
-use crate::process::Running;
+use crate::process::{self, Running};
 use crate::programs::{Facts, command, sources};
 use crate::runner::{Outcome, Setup, Skip, skip, tests};
 use crate::servers::{Server, free_port};
+use crate::tls_sessions::certificate;
+use pixie::Tracer;
 use pixie::id::Role;
 use pixie::record::{Grpc, GrpcStatus};
+use pixie::tls::{BoringSsl, GoTls};
 use std::process::Command;
 use std::time::Duration;
 
 tests! {
     core: calls_of_all_kinds;
-    once: etcd_and_its_client;
+    once: etcd_and_its_client, inside_tls, etcd_inside_tls;
 }
 
 /// `grpc_peer.py` with these arguments.
@@ -80,12 +83,34 @@ const CALLS: [&str; 9] = [
 ];
 
 fn calls_of_all_kinds(setup: &Setup) -> Outcome {
-    let mut server = Running::start(&mut peer(&["server"])?);
+    calls_are_seen(setup, &[], |tracer| tracer).map(drop)
+}
+
+/// BoringSSL, without symbols.
+fn inside_tls(setup: &Setup) -> Outcome {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    certificate(folder.path());
+    let files = ["cert.pem", "key.pem"].map(|name| folder.path().join(name).display().to_string());
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let observed =
+        calls_are_seen(setup, &files, |tracer| tracer.tls(BoringSsl).only_protocol("http2"))?;
+    observed.check_encrypted("boringssl");
+    Ok(())
+}
+
+/// Calls of all kinds, with a certificate and its key over TLS.
+fn calls_are_seen(
+    setup: &Setup,
+    files: &[&str],
+    option: impl FnOnce(Tracer) -> Tracer,
+) -> Result<Observed, Skip> {
+    let mut server = Running::start(&mut peer(&[&["server"], files].concat())?);
     let port: Facts = server.line().into_iter().collect();
     let port: u16 = port.one("port");
-    let client = peer(&["client", &port.to_string()]);
-    let (observed, facts) =
-        setup.observe(setup.tracer_of(port), 2 * CALLS.len(), || Facts::of(&mut client?));
+    let number = port.to_string();
+    let client = peer(&[&["client", &number][..], files.get(..1).unwrap_or(&[])].concat());
+    let tracer = option(setup.tracer_of(port));
+    let (observed, facts) = setup.observe(tracer, 2 * CALLS.len(), || Facts::of(&mut client?));
     let facts = facts?;
     let got = ["unary", "client_stream", "server_stream", "both", "large", "compressed", "forever"];
     let got = got.map(|name| facts.one::<u32>(name));
@@ -104,7 +129,7 @@ fn calls_of_all_kinds(setup: &Setup) -> Outcome {
     assert_eq!(&compressed[0].messages.first[0].bytes[..], [b'w'; 1000]);
     details(&calls);
     assert_eq!(observed.call_lines(Role::Client), expected, "calls in the client");
-    Ok(())
+    Ok(observed)
 }
 
 /// What a line does not show.
@@ -138,30 +163,76 @@ fn details(calls: &[&Grpc]) {
     assert!(cancelled.is_error());
 }
 
-/// Puts, gets and a watch by etcdctl; the server also calls itself.
-fn etcd_and_its_client(setup: &Setup) -> Outcome {
+/// An etcd, by `http` or `https`.
+fn etcd(setup: &Setup, scheme: &str) -> Result<Server, Skip> {
     let mut program = command("etcd")?;
     command("etcdctl")?;
     let (folder, port, peers) = (Server::prepare(), free_port(), free_port());
-    let url = format!("http://127.0.0.1:{port}");
+    let url = format!("{scheme}://127.0.0.1:{port}");
     let peers = format!("http://127.0.0.1:{peers}");
     program.arg("--data-dir").arg(folder.path().join("data"));
     program.args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
     program.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
     program.args(["--initial-cluster", &format!("default={peers}"), "--log-level", "error"]);
-    let server = Server::start(setup, folder, port, program);
-    let etcdctl = |arguments: &[&str]| -> Result<(u32, String), Skip> {
-        let mut etcdctl = command("etcdctl")?;
-        etcdctl.env("ETCDCTL_API", "3").args(["--endpoints", &url]).args(arguments);
-        Ok(crate::process::run(&mut etcdctl))
+    if scheme == "https" {
+        certificate(folder.path());
+        program.args(["--cert-file", "cert.pem", "--key-file", "key.pem"]);
+        program.current_dir(folder.path());
+    }
+    Ok(Server::start(setup, folder, port, program))
+}
+
+fn etcdctl(server: &Server, scheme: &str, arguments: &[&str]) -> Result<Command, Skip> {
+    let mut etcdctl = command("etcdctl")?;
+    let url = format!("{scheme}://127.0.0.1:{}", server.port);
+    etcdctl.env("ETCDCTL_API", "3").args(["--endpoints", &url]).args(arguments);
+    if scheme == "https" {
+        etcdctl.arg("--cacert").arg(server.file("cert.pem"));
+    }
+    Ok(etcdctl)
+}
+
+/// Puts, gets and deletes by etcdctl; the server also calls itself.
+fn etcd_and_its_client(setup: &Setup) -> Outcome {
+    let server = etcd(setup, "http")?;
+    let run = |arguments: &[&str]| {
+        etcdctl(&server, "http", arguments).map(|mut etcdctl| process::run(&mut etcdctl))
     };
-    etcdctl(&["put", "ready", "yes"])?; // It has chosen its leader.
-    let (observed, said) = setup.observe(setup.tracer_of(server.port), 6, || -> Result<_, Skip> {
-        etcdctl(&["put", "key", "a value"])?;
-        etcdctl(&["get", "key"])?;
-        etcdctl(&["del", "key"])
+    run(&["put", "ready", "yes"])?; // It has chosen its leader.
+    let (observed, said) = setup.observe(setup.tracer_of(server.port), 6, || {
+        run(&["put", "key", "a value"])?;
+        run(&["get", "key"])?;
+        run(&["del", "key"])
     });
     assert_eq!(said?.1.trim(), "1", "what etcdctl deleted");
+    check_etcd(&observed);
+    Ok(())
+}
+
+/// grpc-go, at both ends.
+fn etcd_inside_tls(setup: &Setup) -> Outcome {
+    let server = etcd(setup, "https")?;
+    let run = |arguments: &[&str]| {
+        etcdctl(&server, "https", arguments).map(|mut etcdctl| process::run(&mut etcdctl))
+    };
+    run(&["put", "ready", "yes"])?;
+    let tracer = setup.tracer_of(server.port).tls(GoTls).only_protocol("http2");
+    let watch = setup.watch(tracer);
+    watch.wait_until_probed(setup, server.pid());
+    // What is mapped already is probed for those that come.
+    let other = Running::start(&mut etcdctl(&server, "https", &["watch", "nothing"])?);
+    watch.wait_until_probed(setup, other.pid());
+    run(&["put", "key", "a value"])?;
+    run(&["get", "key"])?;
+    run(&["del", "key"])?;
+    let observed = watch.stop_after(6);
+    observed.check_nothing_dropped();
+    check_etcd(&observed);
+    observed.check_encrypted("go");
+    Ok(())
+}
+
+fn check_etcd(observed: &Observed) {
     for role in [Role::Client, Role::Server] {
         for method in ["Put", "Range", "DeleteRange"] {
             let calls = observed.calls(role);
@@ -181,5 +252,4 @@ fn etcd_and_its_client(setup: &Setup) -> Outcome {
             assert!(content.windows(3).any(|window| window == b"key"), "{content:?}");
         }
     }
-    Ok(())
 }

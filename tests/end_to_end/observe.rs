@@ -166,6 +166,16 @@ impl Observed {
         assert_eq!(self.lost(Stage::Kernel, Cause::RingFull), (0, 0), "lost in full rings");
     }
 
+    /// All traffic came through this TLS library, and at both ends on the connection that carried it.
+    pub(crate) fn check_encrypted(&self, library: &str) {
+        for traffic in self.records.iter().filter_map(Record::traffic) {
+            let connection = &traffic.connection;
+            let encrypted = connection.encrypted.as_ref().map(ToString::to_string);
+            assert_eq!(encrypted.as_deref(), Some(library), "the library of {connection:?}");
+            assert!(connection.local.is_some() && connection.remote.is_some(), "{connection:?}");
+        }
+    }
+
     /// Events or the like, and bytes, of which records say that they were lost so.
     pub(crate) fn lost(&self, stage: Stage, cause: Cause) -> (u64, u64) {
         let sum = |(count, bytes), record: &Record| match record {

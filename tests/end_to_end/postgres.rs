@@ -2,14 +2,19 @@
 //! say.
 
 use crate::clients::python;
+use crate::encrypted::Client;
+use crate::fetch::python_packages;
 use crate::observe::Observed;
 use crate::process::{self, Running};
 use crate::programs::{Facts, command, find};
 use crate::runner::{Outcome, Setup, Skip, skip, tests};
 use crate::servers::{Server, free_port};
+use crate::tls_sessions::certificate;
 use pixie::id::Role;
 use pixie::record::{Postgres, PostgresCommand, PostgresCopyDirection};
+use pixie::tls::OpenSsl;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -17,7 +22,8 @@ tests! {
     core: queries_of_psql;
     once: pgbench_simple, pgbench_extended, pgbench_prepared, pgbench_pipelines, copies,
         a_notification, a_statement_is_cancelled, encryption_is_refused_or_accepted,
-        passwords_are_not_kept, a_base_backup, a_large_result, a_unix_socket;
+        passwords_are_not_kept, a_base_backup, a_large_result, a_unix_socket, inside_tls,
+        inside_tls_of_a_wheel;
 }
 
 /// The folder of the server's programs, which are not in the path.
@@ -399,6 +405,19 @@ fn a_statement_is_cancelled(setup: &Setup) -> Outcome {
     Ok(())
 }
 
+/// A server that encrypts for those who ask for it.
+fn encrypting(setup: &Setup) -> Result<Server, Skip> {
+    let folder = Server::prepare();
+    certificate(folder.path());
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("a file of our own");
+    process::run(command("chown")?.arg("postgres").args([&key, &certificate]));
+    let option = |name: &str, file: &Path| format!("{name}={}", file.display());
+    let (certificate, key) = (option("ssl_cert_file", &certificate), option("ssl_key_file", &key));
+    // It reads them as it starts.
+    server(setup, "trust", &["-c", "ssl=on", "-c", &certificate, "-c", &key])
+}
+
 fn encryption_is_refused_or_accepted(setup: &Setup) -> Outcome {
     let plain = server(setup, "trust", &[])?;
     let mut refused = psql(&plain, &["SELECT 1"])?;
@@ -411,16 +430,7 @@ fn encryption_is_refused_or_accepted(setup: &Setup) -> Outcome {
     }
     drop(plain);
 
-    let folder = Server::prepare();
-    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-    let mut openssl = command("openssl")?;
-    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]);
-    openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
-    process::run(openssl.stderr(Stdio::null()));
-    process::run(command("chown")?.arg("postgres").args([&key, &certificate]));
-    let option = |name: &str, file: &Path| format!("{name}={}", file.display());
-    let (certificate, key) = (option("ssl_cert_file", &certificate), option("ssl_key_file", &key));
-    let encrypting = server(setup, "trust", &["-c", "ssl=on", "-c", &certificate, "-c", &key])?;
+    let encrypting = encrypting(setup)?;
     let run = |mode: &str| {
         let mut psql = psql(&encrypting, &["SELECT 1"])?;
         process::run(psql.env("PGSSLMODE", mode));
@@ -434,6 +444,71 @@ fn encryption_is_refused_or_accepted(setup: &Setup) -> Outcome {
     for role in [Role::Client, Role::Server] {
         assert_eq!(observed.postgres_lines(role), expected, "only what is not encrypted: {role}");
     }
+    Ok(())
+}
+
+/// The records are those of the same statements in the clear.
+fn inside_tls(setup: &Setup) -> Outcome {
+    let server = encrypting(setup)?;
+    let statements = ["CREATE TABLE t (a int)", "INSERT INTO t VALUES (1), (2)", "SELECT a FROM t"];
+    let expected = [
+        "startup  -> -, no rows, idle",
+        "query CREATE TABLE t (a int) -> CREATE TABLE, no rows, idle",
+        "query INSERT INTO t VALUES (1), (2) -> INSERT 0 2, 2 rows, idle",
+        "query SELECT a FROM t -> SELECT 2, 2 rows, idle",
+    ];
+    let mut psql = psql(&server, &statements)?;
+    psql.env("PGSSLMODE", "require");
+    let tracer = setup.tracer_of(server.port).tls(OpenSsl).only_protocol("postgres");
+    let (observed, _) = setup.observe(tracer, 2 * expected.len(), || process::run(&mut psql));
+    for role in [Role::Client, Role::Server] {
+        assert_eq!(observed.postgres_lines(role), expected, "{role}");
+    }
+    observed.same_bytes();
+    observed.check_encrypted("openssl");
+    Ok(())
+}
+
+const PSYCOPG2: &str = r#"
+import sys, psycopg2
+print("ready", flush=True)
+sys.stdin.readline()
+connection = psycopg2.connect(
+    host="127.0.0.1", port=sys.argv[1], user="postgres", dbname="postgres", sslmode="require")
+connection.autocommit = True
+with connection.cursor() as cursor:
+    cursor.execute("SELECT generate_series(1, 3)")
+    assert len(cursor.fetchall()) == 3
+print("done", flush=True)
+sys.stdin.readline()
+"#;
+
+/// The wheel brings its OpenSSL along, in a library whose name has a hash in it.
+fn inside_tls_of_a_wheel(setup: &Setup) -> Outcome {
+    let server = encrypting(setup)?;
+    let mut client = python(PSYCOPG2, &[&server.port.to_string()])?;
+    client.env("PYTHONPATH", python_packages(&["psycopg2-binary==2.9.10"])?);
+    let watch = setup.watch(setup.tracer_of(server.port).tls(OpenSsl).only_protocol("postgres"));
+    let mut client = Client::start(client);
+    watch.wait_until_probed(setup, client.pid());
+    client.ask();
+    watch.wait(4);
+    client.leave();
+    let observed = watch.stop_after(4);
+    observed.check_nothing_dropped();
+    let query = "query SELECT generate_series(1, 3) -> SELECT 3, 3 rows, idle";
+    for role in [Role::Client, Role::Server] {
+        assert_eq!(
+            observed.postgres_lines(role),
+            ["startup  -> -, no rows, idle", query],
+            "{role}"
+        );
+    }
+    observed.same_bytes();
+    observed.check_encrypted("openssl");
+    let files = observed.report.traffic.iter().flat_map(|traffic| &traffic.tls);
+    let mut names = files.map(|file| file.path.to_string_lossy());
+    assert!(names.any(|name| name.contains("/libssl-")), "a library with a hash in its name");
     Ok(())
 }
 

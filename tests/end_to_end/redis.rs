@@ -6,15 +6,18 @@ use crate::process::{self, Running};
 use crate::programs::command;
 use crate::runner::{Outcome, Setup, Skip, tests};
 use crate::servers::{Server, free_port, noise};
+use crate::tls_sessions::certificate;
+use pixie::Tracer;
 use pixie::id::Role;
 use pixie::record::{Address, Redis, RedisType, RedisValue};
+use pixie::tls::OpenSsl;
 use std::fs::{self, File};
 use std::process::Command;
 
 tests! {
     core: commands_and_answers;
     once: commands_and_answers_in_resp3, pipelines, a_subscription, a_large_value,
-        a_unix_socket, inline_commands, passwords_are_not_kept;
+        a_unix_socket, inline_commands, passwords_are_not_kept, inside_tls;
 }
 
 fn redis(setup: &Setup, arguments: &[&str]) -> Result<Server, Skip> {
@@ -95,9 +98,19 @@ const ANSWERED: [&str; 11] = [
 /// Lets a client say what it is told to, and holds both sides against that.
 fn say(setup: &Setup, arguments: &[&str], expected: &[&str]) -> Result<Observed, Skip> {
     let server = redis(setup, &[])?;
-    let mut client = client(&server, arguments)?;
+    let client = client(&server, arguments)?;
+    Ok(say_to(setup, setup.tracer_of(server.port), &server, client, expected))
+}
+
+fn say_to(
+    setup: &Setup,
+    tracer: Tracer,
+    server: &Server,
+    mut client: Command,
+    expected: &[&str],
+) -> Observed {
     let records = 2 * (expected.len() + 1);
-    let (observed, pid) = setup.observe(setup.tracer_of(server.port), records, || {
+    let (observed, pid) = setup.observe(tracer, records, || {
         let mut client = Running::start(&mut client);
         COMMANDS.lines().for_each(|line| client.say(line));
         let pid = client.pid();
@@ -118,7 +131,24 @@ fn say(setup: &Setup, arguments: &[&str], expected: &[&str]) -> Result<Observed,
     assert_eq!(bytes(Role::Client), bytes(Role::Server));
     let errors = observed.redis(Role::Client).into_iter().filter(|redis| redis.is_error());
     assert_eq!(errors.count(), 1);
-    Ok(observed)
+    observed
+}
+
+/// The records are those of the same commands in the clear.
+fn inside_tls(setup: &Setup) -> Outcome {
+    let (folder, port) = (Server::prepare(), free_port());
+    certificate(folder.path());
+    let mut program = command("redis-server")?;
+    program.args(["--save", "", "--bind", "127.0.0.1", "--port", "0", "--tls-auth-clients", "no"]);
+    program.args(["--tls-port", &port.to_string(), "--tls-cert-file", "cert.pem"]);
+    program.args(["--tls-key-file", "key.pem", "--tls-ca-cert-file", "cert.pem"]);
+    program.current_dir(folder.path());
+    let server = Server::start(setup, folder, port, program);
+    let client = client(&server, &["--tls", "--insecure"])?;
+    let tracer = setup.tracer_of(server.port).tls(OpenSsl).only_protocol("redis");
+    let observed = say_to(setup, tracer, &server, client, &ANSWERED);
+    observed.check_encrypted("openssl");
+    Ok(())
 }
 
 fn commands_and_answers(setup: &Setup) -> Outcome {

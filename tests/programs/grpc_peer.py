@@ -1,7 +1,9 @@
 """A server and a client of gRPC, without generated code: messages are bytes.
 
-grpc_peer.py server           prints "port N" and serves until its input ends
-grpc_peer.py client PORT      makes calls of all kinds, and prints what it got
+grpc_peer.py server [CERT KEY]   prints "port N" and serves until its input ends
+grpc_peer.py client PORT [CERT]  makes calls of all kinds, and prints what it got
+
+With a certificate, over TLS.
 """
 import sys
 import time
@@ -41,7 +43,7 @@ def forever(request, context):
         time.sleep(0.01)
 
 
-def server():
+def server(files):
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(unary),
         "ClientStream": grpc.stream_unary_rpc_method_handler(client_stream),
@@ -51,15 +53,26 @@ def server():
     }
     server = grpc.server(futures.ThreadPoolExecutor(4))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(NAME, handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    if files:
+        cert, key = (open(file, "rb").read() for file in files)
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, cert)]))
+    else:
+        port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print("port", port, flush=True)
     sys.stdin.read()
     server.stop(0)
 
 
-def client(port):
-    with grpc.insecure_channel("127.0.0.1:" + port) as channel:
+def channel_to(port, files, options=()):
+    if not files:
+        return grpc.insecure_channel("127.0.0.1:" + port, options)
+    credentials = grpc.ssl_channel_credentials(open(files[0], "rb").read())
+    return grpc.secure_channel("127.0.0.1:" + port, credentials, options)
+
+
+def client(port, files):
+    with channel_to(port, files) as channel:
         print("unary", len(channel.unary_unary("/test.Echo/Unary")(
             b"hello", timeout=30, metadata=(("x-metadata", "one"), ("x-binary-bin", b"\x00\xff")))))
         print("client_stream", int(channel.stream_unary("/test.Echo/ClientStream")(
@@ -79,11 +92,11 @@ def client(port):
         call.cancel()
     # Over a connection of its own.
     options = (("grpc.use_local_subchannel_pool", 1),)
-    with grpc.insecure_channel("127.0.0.1:" + port, options) as channel:
+    with channel_to(port, files, options) as channel:
         print("large", len(channel.unary_unary("/test.Echo/Unary")(b"z" * 20_000)))
 
 
 if sys.argv[1] == "server":
-    server()
+    server(sys.argv[2:])
 else:
-    client(sys.argv[2])
+    client(sys.argv[2], sys.argv[3:])

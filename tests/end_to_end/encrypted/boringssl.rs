@@ -1,6 +1,6 @@
 //! BoringSSL: as a library, and inside of programs, with symbols and without.
 
-use super::exchange::{Library, TIMES, converse};
+use super::exchange::{Library, TIMES, converse, converse_by};
 use super::peers;
 use crate::clients::python as python_script;
 use crate::fetch::{npm_package, python_packages};
@@ -61,7 +61,8 @@ fn curl_cffi(setup: &Setup) -> Outcome {
         let arguments = [&server.port.to_string(), version, &TIMES.to_string()];
         let mut client = python_script(CURL_CFFI, &arguments)?;
         client.env("PYTHONPATH", &packages);
-        converse(setup, &server, client, [BORINGSSL, Some(("openssl", "3.0."))])?;
+        let libraries = [BORINGSSL, Some(("openssl", "3.0."))];
+        converse_by(setup, &server, client, libraries, "_wrapper.")?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::runner::{Outcome, Setup};
 use crate::servers::Server;
 use pixie::id::Role;
 use pixie::record::{Address, Cause, Http, Stage};
+use pixie::tls::TlsFile;
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -69,12 +70,20 @@ impl Setup {
 impl Watch {
     /// Waits until what this process reads its plaintext with is probed.
     pub(crate) fn wait_until_probed(&self, setup: &Setup, pid: u32) {
+        self.wait_until_probed_in(setup, pid, "");
+    }
+
+    /// The same, of a process that has several libraries: in that which has this in its path.
+    pub(crate) fn wait_until_probed_in(&self, setup: &Setup, pid: u32, part: &str) {
         wait_for(&format!("probe in process {pid}"), setup.patience(ATTACHED), || {
             let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
             let reads = |name: &String| name.contains("ead") || name.contains("recv");
             let traffic = self.report().traffic?;
-            let mut files = traffic.tls.iter().filter(|file| file.attached.iter().any(reads));
-            files.find(|file| maps.contains(&*file.path.to_string_lossy())).map(drop)
+            let files = traffic.tls.iter().filter(|file| file.attached.iter().any(reads));
+            let path = |file: &TlsFile| file.path.to_string_lossy().into_owned();
+            let mapped =
+                |path: &String| maps.lines().any(|line| line.ends_with(&format!(" {path}")));
+            files.map(path).find(|path| path.contains(part) && mapped(path)).map(drop)
         });
     }
 }
@@ -87,11 +96,24 @@ pub(crate) fn converse(
     client: Command,
     libraries: [Library; 2],
 ) -> Outcome {
+    converse_by(setup, server, client, libraries, "")
+}
+
+/// The same with a client that has several libraries, and uses that which has this in its path.
+pub(crate) fn converse_by(
+    setup: &Setup,
+    server: &Server,
+    client: Command,
+    libraries: [Library; 2],
+    part: &str,
+) -> Outcome {
     let watch = setup.watch_tls(server.port);
     let mut client = Client::start(client);
-    for (library, pid) in libraries.iter().zip([client.pid(), server.pid()]) {
+    for (library, pid, part) in
+        [(libraries[0], client.pid(), part), (libraries[1], server.pid(), "")]
+    {
         if library.is_some() {
-            watch.wait_until_probed(setup, pid);
+            watch.wait_until_probed_in(setup, pid, part);
         }
     }
     client.ask();

@@ -7,3 +7,5 @@ pub(crate) mod openssl;
 pub(crate) mod others;
 mod peers;
 pub(crate) mod signatures;
+
+pub(crate) use exchange::Client;

@@ -2,29 +2,14 @@
 
 use crate::chroot::Chroot;
 use crate::fetch::{self, kept, making};
-use crate::process;
 use crate::programs::{command, find, sources};
 use crate::runner::{Setup, Skip, skip};
 use crate::servers::{Server, free_port};
+use crate::tls_sessions::certificate;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use tempfile::TempDir;
-
-/// A certificate for `localhost` and its key, in this folder.
-pub(crate) fn certificate(folder: &Path) -> Result<(), Skip> {
-    let mut openssl = command("openssl")?;
-    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"]);
-    openssl.args([
-        "-subj",
-        "/CN=localhost",
-        "-addext",
-        "subjectAltName=DNS:localhost,IP:127.0.0.1",
-    ]);
-    openssl.args(["-keyout", "key.pem", "-out", "cert.pem"]).current_dir(folder);
-    process::run(openssl.stderr(Stdio::null()));
-    Ok(())
-}
 
 /// A program of ours, as a server or a client.
 #[derive(Clone, Debug)]
@@ -54,7 +39,7 @@ impl Peer {
     /// Starts it as a server: `what` it is called by, and its options.
     pub(crate) fn serve(&self, setup: &Setup, what: &[&str]) -> Result<Server, Skip> {
         let (folder, port) = (folder(self.chroot.as_ref()), free_port());
-        certificate(folder.path())?;
+        certificate(folder.path());
         let inside = inside(self.chroot.as_ref(), folder.path());
         let mut command = self.command();
         command.args(what).arg(port.to_string());
@@ -192,7 +177,7 @@ pub(crate) fn openssl_110() -> Result<PathBuf, Skip> {
 /// nginx, with what our clients ask for: on this machine, or in a Debian system.
 pub(crate) fn nginx(setup: &Setup, chroot: Option<&Chroot>) -> Result<Server, Skip> {
     let folder = folder(chroot);
-    certificate(folder.path())?;
+    certificate(folder.path());
     let bytes = folder.path().join("www/bytes");
     fs::create_dir(&bytes).expect("a folder of our own");
     for size in [1000, 50_000, 50 << 20] {
