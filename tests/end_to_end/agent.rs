@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The first argument that makes this program an agent.
 pub(crate) const COMMAND: &str = "agent";
 
-/// `agent BACKEND [PORT]`
+/// `agent BACKEND [PORT [tls]]`
 pub(crate) fn main(mut arguments: impl Iterator<Item = String>) -> ! {
     let backend: Backend = arguments.next().and_then(|name| name.parse().ok()).unwrap_or_default();
     let port = arguments.next().and_then(|port| port.parse().ok());
@@ -26,6 +26,10 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = String>) -> ! {
             counter.fetch_add(u64::from(record.traffic().is_some()), Ordering::Relaxed);
         },
     ));
+    let tracer = match arguments.next().as_deref() {
+        Some("tls") => tracer.tls(pixie::tls::All),
+        _ => tracer,
+    };
     let tracer = match port {
         Some(port) => tracer.port(port),
         None => tracer,

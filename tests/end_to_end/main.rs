@@ -73,6 +73,7 @@ const THEMES: &[&[runner::Test]] = &[
     encrypted::boringssl::TESTS,
     encrypted::go::TESTS,
     encrypted::others::TESTS,
+    encrypted::lifetimes::TESTS,
     tls_sessions::TESTS,
     sharing::TESTS,
     transports::TESTS,

@@ -3,6 +3,7 @@
 pub(crate) mod boringssl;
 mod exchange;
 pub(crate) mod go;
+pub(crate) mod lifetimes;
 pub(crate) mod openssl;
 pub(crate) mod others;
 mod peers;

@@ -1,0 +1,167 @@
+//! Tracers that come late, leave, and are killed, while programs go on.
+
+use super::exchange::{Client, QUESTIONS, check};
+use super::peers;
+use crate::agent::Agent;
+use crate::clients::python;
+use crate::process::{Running, wait_for};
+use crate::programs::{command, find};
+use crate::runner::{Outcome, Setup, Skip, tests};
+use crate::servers::Server;
+use pixie::id::Role;
+use pixie::tls::All;
+use rustix::process::Signal;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
+
+tests! {
+    once: a_connection_older_than_the_tracer, a_killed_agent_leaves_no_probe, tracers_come_and_go;
+    soak: a_thousand_tracers_come_and_go;
+}
+
+/// `older` asks once before it is ready, and three times when it is told to. `busy` asks all the time
+/// until it is told to stop, looks at every byte, and says how often it asked.
+const CLIENT: &str = r#"
+import http.client, select, ssl, sys
+what, port, byte = sys.argv[1:]
+context = ssl._create_unverified_context()
+connection = http.client.HTTPSConnection("127.0.0.1", int(port), context=context)
+def get(size):
+    connection.request("GET", f"/bytes/{size}")
+    assert connection.getresponse().read() == bytes([int(byte)]) * size
+get(1000)
+print("ready", flush=True)
+if what == "older":
+    sys.stdin.readline()
+    for _ in range(3):
+        get(1000)
+    print("done", flush=True)
+    sys.stdin.readline()
+else:
+    asked = 0
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        get(1000)
+        get(50000)
+        asked += 2
+    print(asked, flush=True)
+"#;
+
+fn a_connection_older_than_the_tracer(setup: &Setup) -> Outcome {
+    let server = peers::nginx(setup, None)?;
+    let mut client = Client::start(python(CLIENT, &["older", &server.port.to_string(), "0"])?);
+    let watch = setup.watch_tls(server.port);
+    watch.wait_until_probed(setup, client.pid());
+    watch.wait_until_probed(setup, server.pid());
+    client.ask();
+    watch.wait(2 * 3);
+    let pid = client.pid();
+    client.leave();
+    let observed = watch.stop_after(2 * 3);
+    observed.check_nothing_dropped();
+    for (role, pid) in [(Role::Client, pid), (Role::Server, server.pid())] {
+        check(&observed, role, Some(("openssl", "3.0.")), pid, &[QUESTIONS[0]; 3]);
+    }
+    observed.check_ends_agree();
+    Ok(())
+}
+
+/// How many bytes of this file's code are not in the process as they are in the file: each probe has
+/// put a breakpoint in place of one.
+fn patched(pid: u32, file: &str) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("it is running");
+    let memory = File::open(format!("/proc/{pid}/mem")).expect("root may read it");
+    let code = maps.lines().filter(|line| line.contains("r-xp") && line.contains(file));
+    let mut found = false;
+    let patched = code.map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let hexadecimal = |word: &str| u64::from_str_radix(word, 16).expect("a number");
+        let (start, end) = words[0].split_once('-').expect("a range");
+        let (start, end) = (hexadecimal(start), hexadecimal(end));
+        let mut here = vec![0; (end - start) as usize];
+        memory.read_exact_at(&mut here, start).expect("it is mapped");
+        let mut there = vec![0; here.len()];
+        let read = File::open(format!("/proc/{pid}/root{}", words[5])).expect("its file");
+        let read = read.read_at(&mut there, hexadecimal(words[2])).expect("its file");
+        found = true;
+        there.truncate(read);
+        // Nearly all pages are equal, which is soon seen.
+        let pages = here.chunks(4096).zip(there.chunks(4096)).filter(|(here, there)| here != there);
+        pages
+            .map(|(here, there)| here.iter().zip(there).filter(|(a, b)| a != b).count())
+            .sum::<usize>()
+    });
+    let patched = patched.sum();
+    assert!(found, "{file} is mapped by {pid}");
+    patched
+}
+
+/// A client that is busy with a server all the time.
+fn busy(server: &Server, byte: u8) -> Result<Running, Skip> {
+    let arguments = ["busy", &server.port.to_string(), &byte.to_string()];
+    let mut client = Running::start(&mut python(CLIENT, &arguments)?);
+    assert_eq!(client.line().as_deref(), Some("ready"));
+    Ok(client)
+}
+
+/// It went well all the time.
+fn end(mut client: Running) {
+    client.say("stop");
+    let asked: u32 = client.line().and_then(|line| line.parse().ok()).expect("how often it asked");
+    assert!(asked > 0, "it asked");
+    client.succeed();
+}
+
+fn a_killed_agent_leaves_no_probe(setup: &Setup) -> Outcome {
+    let server = peers::nginx(setup, None)?;
+    let client = busy(&server, 0)?;
+    let probes = || [client.pid(), server.pid()].map(|pid| patched(pid, "libssl.so"));
+    assert_eq!(probes(), [0, 0], "before");
+    let agent =
+        Agent::start(Agent::command(setup, Some(server.port)).arg("tls")).expect("it traces");
+    wait_for("probes", setup.patience(Duration::from_secs(60)), || {
+        probes().iter().all(|probes| *probes > 0).then_some(())
+    });
+    agent.0.signal(Signal::KILL);
+    let (status, _) = agent.0.end();
+    assert!(!status.success());
+    wait_for("end of all probes", setup.patience(Duration::from_secs(60)), || {
+        (probes() == [0, 0]).then_some(())
+    });
+    end(client);
+    Ok(())
+}
+
+/// Tracers attach and detach again while nginx, a server of Go and one of Node are busy.
+fn come_and_go(setup: &Setup, times: u32) -> Outcome {
+    let go = peers::go("go-debian", command("go")?, &[], &[("CGO_ENABLED", "0")])?;
+    let servers = [
+        (peers::nginx(setup, None)?, 0, "libssl.so"),
+        (go.serve(setup, &["server", "-tls"])?, b'x', "go-debian"),
+        (peers::script(find("node")?)?.serve(setup, &["server"])?, b'x', "/node"),
+    ];
+    let clients: Vec<Running> =
+        servers.iter().map(|(server, byte, _)| busy(server, *byte)).collect::<Result<_, _>>()?;
+    let probes = || -> Vec<usize> {
+        servers.iter().map(|(server, _, file)| patched(server.pid(), file)).collect()
+    };
+    assert_eq!(probes(), [0, 0, 0], "before");
+    for _ in 0..times {
+        let watch = setup.watch(setup.tracer().tls(All));
+        wait_for("probes", setup.patience(Duration::from_secs(60)), || {
+            probes().iter().all(|probes| *probes > 0).then_some(())
+        });
+        drop(watch.stop_after(0));
+        assert_eq!(probes(), [0, 0, 0], "after");
+    }
+    clients.into_iter().for_each(end);
+    Ok(())
+}
+
+fn tracers_come_and_go(setup: &Setup) -> Outcome {
+    come_and_go(setup, 3)
+}
+
+fn a_thousand_tracers_come_and_go(setup: &Setup) -> Outcome {
+    come_and_go(setup, 1000)
+}
