@@ -7,7 +7,7 @@
 #[path = "profile/sampling.rs"]
 mod sampling;
 
-use pixie::profiler::{FlameGraph, Measure};
+use pixie::profiler::FlameGraph;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -48,10 +48,10 @@ fn run() -> Result<(), Box<dyn Error>> {
     };
     let output = sampling.output.clone().unwrap_or_else(|| PathBuf::from("flamegraph.svg"));
     let file = File::create(&output).map_err(|error| format!("{}: {error}", output.display()))?;
-    let duration = sampling.duration;
+    let (duration, measure) = (sampling.duration, sampling.measure);
     let (profile, stats) = sampling.run()?;
     let taken = stats.profile.samples;
-    let mut graph = FlameGraph::new(Measure::Samples);
+    let mut graph = FlameGraph::new(measure);
     graph.subtitle = format!("{taken} stacks in {:.1} s", duration.as_secs_f64());
     if let Some(title) = title {
         graph.title = title;

@@ -55,6 +55,18 @@ impl Profiling {
         self
     }
 
+    /// Tells where threads wait, too, for at least this long at a time: for a lock, for input, for their
+    /// turn. Their stacks are records with [`StackState::OffCpu`](pixie_core::record::StackState), made
+    /// when they run again; a thread that still waits at the end is not told of. Threads of the kernel
+    /// are left out.
+    ///
+    /// Every time a thread begins to wait its stack is walked, whatever the threshold: about as much
+    /// as a sample costs.
+    pub fn off_cpu(mut self, threshold: Duration) -> Self {
+        self.sampling.off_cpu = Some(threshold);
+        self
+    }
+
     /// Tells the threads of a process apart.
     pub fn per_thread(mut self) -> Self {
         self.sampling.per_thread = true;

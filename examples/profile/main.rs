@@ -7,7 +7,6 @@
 
 mod sampling;
 
-use pixie::profiler::Measure;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -56,10 +55,11 @@ fn run() -> Result<(), Box<dyn Error>> {
         let name = output.to_string_lossy();
         [".pb.gz", ".pprof", ".pb"].iter().any(|end| name.ends_with(end))
     });
+    let measure = sampling.measure;
     let (profile, _) = sampling.run()?;
     match pprof {
         true => profile.write_pprof(file)?,
-        false => profile.write_folded(Measure::Samples, file)?,
+        false => profile.write_folded(measure, file)?,
     }
     writeln!(io::stderr(), "wrote {}", output.display())?;
     Ok(())

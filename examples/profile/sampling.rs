@@ -28,6 +28,7 @@ How:
       --hz N            samples a second on each CPU [default: 99]
       --by WHAT         command, process, thread, container or binary: what the stacks of are kept
                         apart [default: command]
+      --off-cpu         tell where threads wait, instead of what CPUs do
       --lines           look for source lines and inlined functions too, which takes longer
   -o, --output FILE     where to write
   -h, --help            this text
@@ -36,11 +37,16 @@ The report and the account go to stderr. Needs root, or CAP_BPF, CAP_PERFMON, CA
 CAP_SYSLOG.
 ";
 
+/// Waits that are shorter are not told of.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
 /// What is to be sampled, and for how long.
 pub(crate) struct Sampling {
     tracer: Tracer,
     profiling: Profiling,
     group_by: GroupBy,
+    /// What is to be drawn or written: samples, or time that was waited.
+    pub(crate) measure: Measure,
     pub(crate) duration: Duration,
     pub(crate) output: Option<PathBuf>,
 }
@@ -51,7 +57,7 @@ pub(crate) fn parse(
     mut other: impl FnMut(&str, &mut lexopt::Parser) -> Result<bool, lexopt::Error>,
 ) -> Result<Option<Sampling>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
-    let (mut frequency, mut lines) = (99_u32, false);
+    let (mut frequency, mut lines, mut measure) = (99_u32, false, Measure::Samples);
     let (mut tracer, mut group_by) = (Tracer::new(), GroupBy::Command);
     let (mut duration, mut output) = (Duration::from_secs(10), None);
     while let Some(argument) = parser.next()? {
@@ -61,6 +67,7 @@ pub(crate) fn parse(
             Long("seconds") => duration = parser.value()?.parse_with(seconds)?,
             Long("hz") => frequency = parser.value()?.parse()?,
             Long("by") => group_by = parser.value()?.parse_with(group)?,
+            Long("off-cpu") => measure = Measure::BlockedTime,
             Long("lines") => lines = true,
             Short('o') | Long("output") => output = Some(PathBuf::from(parser.value()?)),
             Short('h') | Long("help") => return Ok(None),
@@ -79,10 +86,13 @@ pub(crate) fn parse(
     if group_by == GroupBy::Thread {
         profiling = profiling.per_thread();
     }
+    if measure == Measure::BlockedTime {
+        profiling = profiling.off_cpu(SHORTEST_WAIT);
+    }
     if lines {
         profiling = profiling.lines();
     }
-    Ok(Some(Sampling { tracer, profiling, group_by, duration, output }))
+    Ok(Some(Sampling { tracer, profiling, group_by, measure, duration, output }))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -126,8 +136,11 @@ impl Sampling {
         let sink = sink.only(Interest::none().with(RecordKind::Stack));
         let session = self.tracer.profiler(self.profiling).sink(sink).start()?;
         writeln!(io::stderr(), "{}", session.report())?;
-        let total =
-            || profile.lock().unwrap_or_else(PoisonError::into_inner).total(Measure::Samples);
+        let counted = match self.measure {
+            Measure::BlockedTime => Measure::Waits,
+            measure => measure,
+        };
+        let total = || profile.lock().unwrap_or_else(PoisonError::into_inner).total(counted);
         wait(self.duration, &signals, total)?;
         let stats = session.stop()?;
         writeln!(io::stderr(), "{stats}")?;

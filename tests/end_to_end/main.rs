@@ -52,6 +52,7 @@ mod memory;
 mod postgres;
 mod profiler;
 mod profiler_builds;
+mod profiler_programs;
 mod proxy_protocol;
 mod recording;
 mod redis;
@@ -90,6 +91,7 @@ const THEMES: &[&[runner::Test]] = &[
     proxy_protocol::TESTS,
     profiler::TESTS,
     profiler_builds::TESTS,
+    profiler_programs::TESTS,
     load::TESTS,
     faults::TESTS,
     memory::TESTS,

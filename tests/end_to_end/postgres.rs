@@ -46,7 +46,7 @@ fn unprivileged(program: &Path) -> Result<Command, Skip> {
 }
 
 /// A server of an empty database, which lets in by `method`.
-fn server(setup: &Setup, method: &str, arguments: &[&str]) -> Result<Server, Skip> {
+pub(crate) fn server(setup: &Setup, method: &str, arguments: &[&str]) -> Result<Server, Skip> {
     let programs = programs()?;
     let (folder, port) = (Server::prepare(), free_port());
     let data = folder.path().join("data");
@@ -81,7 +81,7 @@ fn psql(server: &Server, statements: &[&str]) -> Result<Command, Skip> {
     Ok(psql)
 }
 
-fn pgbench(server: &Server, arguments: &[&str]) -> Result<Command, Skip> {
+pub(crate) fn pgbench(server: &Server, arguments: &[&str]) -> Result<Command, Skip> {
     let mut pgbench = connected(Command::new(programs()?.join("pgbench")), server);
     pgbench.args(arguments);
     Ok(pgbench)

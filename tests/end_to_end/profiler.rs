@@ -2,13 +2,14 @@
 
 use crate::programs;
 use crate::runner::{Outcome, Setup, skip, tests};
-use crate::stacks::{Known, Sampled, Sampling, Share, names};
+use crate::stacks::{Known, Sampled, Sampling, Share, is_of_unknown_process, names};
+use pixie::record::{Frame, Stack, StackState};
 use pixie::{Profiling, Tracer};
 use std::time::Duration;
 
 tests! {
     once: chains, the_leaf_of_a_vdso, two_to_one, forked_and_executed, short_lives,
-        deep_recursion, threads, beside_traffic, nobody_wants_stacks;
+        deep_recursion, threads, waits, beside_traffic, nobody_wants_stacks;
 }
 
 /// How often it is sampled: on an emulated machine, less often.
@@ -58,7 +59,7 @@ fn the_leaf_of_a_vdso(setup: &Setup) -> Outcome {
     let known = Known::start("vdso", programs::ours("stacks")?.arg("vdso"))?;
     let sampled = sample(setup, &known, 300)?;
     known.judge(sampled.of(known.pid())).expect("vdso", 100, 999);
-    let in_vdso = |stack: &&pixie::record::Stack| {
+    let in_vdso = |stack: &&Stack| {
         let binary = stack.frames.first().and_then(|frame| frame.binary.as_ref());
         binary.is_some_and(|binary| *binary == "[vdso]")
     };
@@ -105,7 +106,8 @@ fn forked_and_executed(setup: &Setup) -> Outcome {
     let path = program.get_program().to_owned();
     let forked = Known::start("fork", program.arg("fork"))?;
     let executed = Known::start("exec", programs::ours("stacks")?.arg("exec").arg(&path))?;
-    let sampled = sampling.go_on_for(setup.patience(Duration::from_secs(3)));
+    let ours = |stack: &Stack| stack.process.comm == "stacks" && !is_of_unknown_process(stack);
+    let sampled = sampling.until_there_are(1500, &ours, setup.patience(Duration::from_secs(30)));
     let parent = forked.pid();
     let stacks = sampled.stacks.iter().filter(|stack| {
         stack.process.comm == "stacks" && ![parent, executed.pid()].contains(&stack.process.pid.0)
@@ -121,7 +123,7 @@ fn forked_and_executed(setup: &Setup) -> Outcome {
     let other: Vec<_> = cut.filter(|cut| !soon.iter().any(|cause| *cut == cause)).collect();
     assert!(other.is_empty(), "{other:?}");
     let share = sampled.whole(|stack| stack.process.pid.0 == executed.pid());
-    share.expect("whole stacks around exec", 20, 500);
+    share.expect("whole stacks around exec", 20, 100);
     Ok(())
 }
 
@@ -130,18 +132,28 @@ fn short_lives(setup: &Setup) -> Outcome {
     let mut program = programs::ours("stacks")?;
     let path = program.get_program().to_owned();
     let known = Known::start("shorts", program.arg("shorts").arg(path))?;
-    let sampled = sampling.go_on_for(setup.patience(Duration::from_secs(5)));
-    let short = |stack: &pixie::record::Stack| {
-        stack.process.comm == "stacks" && stack.process.pid.0 != known.pid()
+    let sampled = sampling.go_on_for(setup.patience(Duration::from_secs(4)));
+    // How soon a process is known, and how soon its stacks are named, depends on the machine's load.
+    let forgotten = |stack: &Stack| {
+        let of = |frame: &Frame| {
+            frame.unknown.as_ref().is_some_and(|why| *why == "the process was not known")
+        };
+        stack.frames.iter().any(of)
+    };
+    let short = |stack: &Stack| {
+        stack.process.comm == "stacks"
+            && stack.process.pid.0 != known.pid()
+            && !is_of_unknown_process(stack)
+            && !forgotten(stack)
     };
     let pids: std::collections::BTreeSet<_> =
         sampled.stacks.iter().filter(|stack| short(stack)).map(|stack| stack.process.pid).collect();
     println!("  {} processes", pids.len());
-    assert!(pids.len() > 20, "{} processes", pids.len());
-    sampled.named(short).expect("frames of short-lived processes", 100, 900);
+    assert!(pids.len() > 5, "{} processes", pids.len());
+    sampled.named(short).expect("frames of short-lived processes", 50, 900);
     let spinning = sampled.stacks.iter().filter(|stack| short(stack));
     let spinning = spinning.filter(|stack| names(stack).last().is_some_and(|it| it == "leaf"));
-    known.judge_functions(spinning).expect("functions of short-lived processes", 100, 999);
+    known.judge_functions(spinning).expect("functions of short-lived processes", 10, 999);
     Ok(())
 }
 
@@ -166,6 +178,43 @@ fn threads(setup: &Setup) -> Outcome {
     for stack in sampled.of(known.pid()) {
         assert!(stack.thread.is_some_and(|thread| thread != known.pid()), "{:?}", stack.thread);
     }
+    Ok(())
+}
+
+fn waits(setup: &Setup) -> Outcome {
+    // It sleeps for 20 ms at a time.
+    let known = Known::start("wait", programs::ours("stacks")?.arg("wait"))?;
+    let profiling = Profiling::new(frequency(setup)).off_cpu(Duration::from_millis(10));
+    let sampling = Sampling::start(setup, profiling, &[known.pid()])?;
+    let waited = |stack: &Stack| stack.state == StackState::OffCpu;
+    let sampled = sampling.until_there_are(60, &waited, setup.patience(Duration::from_secs(30)));
+    let waits = || {
+        let of_it = sampled.of(known.pid());
+        of_it.filter(|stack| waited(stack))
+    };
+    let count: u64 = waits().map(|stack| stack.count).sum();
+    let total: Duration = waits().map(|stack| stack.total).sum();
+    println!("  {count} waits, {total:?}");
+    // However slow the machine, it does not wait for less, nor for longer than it was looked at.
+    assert!(count >= 20, "{count} waits");
+    assert!(total >= Duration::from_millis(20) * u32::try_from(count).unwrap(), "{total:?}");
+    let mut share = Share::default();
+    for stack in waits() {
+        let names = names(stack);
+        let right = stack.cut.is_none()
+            && known.is_right(&names)
+            && names.iter().any(|name| name.contains("nanosleep"));
+        share.add(stack.count, right, || stack.to_string());
+        let leaf = stack.frames[0].function.as_ref().map(ToString::to_string).unwrap_or_default();
+        assert!(leaf.starts_with("__schedule"), "{stack}");
+    }
+    share.expect("stacks of waits", 20, 999);
+
+    // What waits for less than is asked for is not told of.
+    let profiling = Profiling::new(frequency(setup)).off_cpu(Duration::from_secs(3600));
+    let sampling = Sampling::start(setup, profiling, &[known.pid()])?;
+    let sampled = sampling.go_on_for(Duration::from_secs(1));
+    assert!(!sampled.stacks.iter().any(waited));
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use crate::process;
 use crate::profiler::{frequency, judge, sample_all};
 use crate::programs;
 use crate::runner::{Outcome, Setup, Skip, skip, tests};
-use crate::stacks::{Known, Sampling, Share, names};
+use crate::stacks::{Known, Sampling, Share, is_of_unknown_process, names};
 use pixie::Profiling;
 use pixie::record::Stack;
 use std::path::{Path, PathBuf};
@@ -232,15 +232,16 @@ fn libraries_come_and_go(setup: &Setup) -> Outcome {
     std::fs::rename(&half, &place).unwrap();
     let sampled = sampling.go_on_for(setup.patience(Duration::from_secs(4)));
     let mut leaves = std::collections::BTreeMap::<String, u64>::new();
-    for stack in sampled.of(known.pid()) {
+    // How soon it is known what was loaded depends on the machine's load.
+    for stack in sampled.of(known.pid()).filter(|stack| stack.cut.is_none()) {
         *leaves.entry(names(stack).last().cloned().unwrap_or_default()).or_default() += stack.count;
     }
     println!("  {leaves:?}");
     let of = |name: &str| leaves.get(name).copied().unwrap_or_default();
-    assert!(of("library_leaf") > 100 && of("another_leaf") > 100, "{leaves:?}");
+    assert!(of("library_leaf") > 20 && of("another_leaf") > 20, "{leaves:?}");
     let total: u64 = leaves.values().sum();
     assert!(of("library_leaf") + of("another_leaf") > total * 95 / 100, "{leaves:?}");
-    sampled.whole(|_| true).expect("libraries that come and go", 100, 950);
+    sampled.whole(|_| true).expect("libraries that come and go", 100, 500);
     Ok(())
 }
 
@@ -267,8 +268,12 @@ fn another_mount_namespace(setup: &Setup) -> Outcome {
     command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script]).arg(program);
     let known = Known::start("namespace", &mut command)?;
     let sampling = Sampling::start(setup, frequency(setup), &[])?;
-    let sampled = sampling.go_on_for(setup.patience(Duration::from_secs(2)));
-    let inside = |stack: &&Stack| stack.process.comm == "inside";
-    known.judge(sampled.stacks.iter().filter(inside)).expect("in a namespace", 300, 999);
+    let inside = |stack: &Stack| stack.process.comm == "inside" && !is_of_unknown_process(stack);
+    let sampled = sampling.until_there_are(600, &inside, setup.patience(Duration::from_secs(30)));
+    known.judge(sampled.stacks.iter().filter(|stack| inside(stack))).expect(
+        "in a namespace",
+        300,
+        999,
+    );
     Ok(())
 }

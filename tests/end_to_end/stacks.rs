@@ -48,10 +48,10 @@ impl Sampling {
         Self { session: session.unwrap_or_else(|error| panic!("{error}")), stacks }
     }
 
-    /// How many samples have become records.
-    pub(crate) fn count(&self) -> u64 {
+    /// How many of these samples have become records.
+    fn count(&self, wanted: &dyn Fn(&Stack) -> bool) -> u64 {
         let stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
-        stacks.iter().map(|stack| stack.count).sum()
+        stacks.iter().filter(|stack| wanted(stack)).map(|stack| stack.count).sum()
     }
 
     /// Samples for so long, and stops.
@@ -62,8 +62,18 @@ impl Sampling {
 
     /// Samples until there are so many, but not for longer than `limit`, and stops.
     pub(crate) fn until(self, samples: u64, limit: Duration) -> Sampled {
+        self.until_there_are(samples, &|_| true, limit)
+    }
+
+    /// The same, of samples that `wanted` says.
+    pub(crate) fn until_there_are(
+        self,
+        samples: u64,
+        wanted: &dyn Fn(&Stack) -> bool,
+        limit: Duration,
+    ) -> Sampled {
         let began = Instant::now();
-        while self.count() < samples && began.elapsed() < limit {
+        while self.count(wanted) < samples && began.elapsed() < limit {
             std::thread::sleep(Duration::from_millis(50));
         }
         self.stop()
@@ -245,19 +255,22 @@ impl Known {
     }
 }
 
+/// Whether it was not known yet what the process has mapped.
+pub(crate) fn is_of_unknown_process(stack: &Stack) -> bool {
+    stack.cut.as_ref().is_some_and(|cut| *cut == "unknown_process")
+}
+
 /// Without what was sampled of a process before it was known: how soon that is depends on the machine's
 /// load.
 fn known<'a>(stacks: impl Iterator<Item = &'a Stack>) -> impl Iterator<Item = &'a Stack> {
-    let is_unknown =
-        |stack: &Stack| stack.cut.as_ref().is_some_and(|cut| *cut == "unknown_process");
     let stacks: Vec<_> = stacks.collect();
     let mut since = BTreeMap::new();
-    for stack in stacks.iter().filter(|stack| !is_unknown(stack)) {
+    for stack in stacks.iter().filter(|stack| !is_of_unknown_process(stack)) {
         since.entry(stack.process.pid).or_insert(stack.time);
     }
     stacks.into_iter().filter(move |stack| {
         let since = since.get(&stack.process.pid);
-        !is_unknown(stack) || since.is_some_and(|since| stack.time > *since)
+        !is_of_unknown_process(stack) || since.is_some_and(|since| stack.time > *since)
     })
 }
 

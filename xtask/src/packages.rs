@@ -38,6 +38,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("debootstrap", "fetches the programs of other Debians"),
     ("gcc", "compiles the programs of our own that are traced"),
     ("g++", "compiles programs to find symbols in, and the fuzzer"),
+    ("musl-tools", "compiles programs that are profiled"),
+    ("xz-utils", "a program that is profiled"),
     ("golang-go", "builds Go programs to find functions in"),
     ("libc6-dbg", "has lines and inlined functions to find"),
     ("clang", "compiles the eBPF programs"),

@@ -335,7 +335,15 @@ impl fmt::Display for ProfileStats {
             list(unnamed),
             self.processes,
             self.files,
-        )
+        )?;
+        for (count, what) in
+            [(self.files_failed, "files failed"), (self.processes_refused, "processes refused")]
+        {
+            if count > 0 {
+                write!(formatter, ", {count} {what}")?;
+            }
+        }
+        Ok(())
     }
 }
 

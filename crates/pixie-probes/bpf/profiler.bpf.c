@@ -21,6 +21,9 @@ struct mm_struct;
 struct task_struct___mm {
 	struct mm_struct *mm;
 };
+struct task_struct___id {
+	int pid;
+};
 struct task_struct___state {
 	unsigned int __state;
 };
@@ -78,16 +81,16 @@ static __always_inline void begin(struct walk *walk, __u64 id, __u8 kind)
 	event->key.pid = id >> 32;
 	event->key.tid = settings.per_thread ? (__u32)id : 0;
 	event->key.kind = kind;
+	walk->most = kind == SAMPLE_CPU ? MAX_USER_FRAMES : BLOCKED_USER_FRAMES;
 	walk->by_frame_pointer = 0;
 	walk->start = 0;
 	walk->end = 0;
 }
 
 /* What is known of the current process; false when that is nothing. */
-static __always_inline bool recall(struct walk *walk, struct task_struct *task)
+static __always_inline bool recall(struct walk *walk, __u64 mm)
 {
 	__u32 pid = walk->event.key.pid;
-	__u64 mm = (__u64)BPF_CORE_READ((struct task_struct___mm *)task, mm);
 	struct process *process = bpf_map_lookup_elem(&processes, &pid);
 	__u64 now = bpf_ktime_get_ns();
 
@@ -134,6 +137,8 @@ static __always_inline void ask_again(struct walk *walk)
 /* Walks the user stack of the current task, whose registers are in `words`. */
 static __always_inline void walk_user(struct walk *walk, __u32 slot, struct task_struct *task)
 {
+	__u64 mm = (__u64)BPF_CORE_READ((struct task_struct___mm *)task, mm);
+
 	if (!IS_USER(walk->words)) {
 		walk->event.key.end = END_NO_REGISTERS;
 		return;
@@ -141,10 +146,12 @@ static __always_inline void walk_user(struct walk *walk, __u32 slot, struct task
 	TAKE_REGISTERS(walk->registers, walk->words);
 	walk->pc = walk->words[R_PC];
 	walk->exact = 1;
-	if (IS_COMPATIBILITY(walk->words) || !recall(walk, task)) {
+	if (IS_COMPATIBILITY(walk->words) || !mm || !recall(walk, mm)) {
 		walk->frames[walk->event.kernel & (FRAMES - 1)] = walk->pc;
 		walk->event.user = 1;
+		/* Without memory: it is ending. */
 		walk->event.key.end = IS_COMPATIBILITY(walk->words) ? END_COMPATIBILITY :
+				      !mm			    ? END_UNREADABLE :
 								      END_UNKNOWN_PROCESS;
 		return;
 	}
@@ -188,16 +195,23 @@ static __always_inline void hash_frames(struct walk *walk)
 static __always_inline void complete(struct walk *walk, struct task_struct *task)
 {
 	struct tallies *mine = my_tallies();
-	__u8 end = walk->event.key.end;
 
 	hash_frames(walk);
 	walk->event.start_time = BPF_CORE_READ(task, group_leader, start_boottime);
 	walk->event.cgroup = bpf_get_current_cgroup_id();
 	bpf_get_current_comm(walk->event.comm, sizeof(walk->event.comm));
+	if (mine)
+		mine->by_frame_pointer += walk->by_frame_pointer;
+}
+
+static __always_inline void tally_stack(struct stack_event *event)
+{
+	struct tallies *mine = my_tallies();
+	__u8 end = event->key.end;
+
 	if (!mine)
 		return;
 	mine->samples += 1;
-	mine->by_frame_pointer += walk->by_frame_pointer;
 	if (end < ENDS)
 		mine->ends[end] += 1;
 }
@@ -236,6 +250,7 @@ static __always_inline void count_stack(struct stack_event *event, __u32 size, _
 	struct control *shared = bpf_map_lookup_elem(&control, &zero);
 	volatile __u32 *generation;
 
+	tally_stack(event);
 	if (!shared)
 		return;
 	generation = &shared->generation;
@@ -264,17 +279,17 @@ static __always_inline void count_stack(struct stack_event *event, __u32 size, _
 	__sync_fetch_and_add(&shared->running[1], -1);
 }
 
-/* The size of the record of a walk. */
-static __always_inline __u32 record_size(struct walk *walk)
-{
-	__u64 frames = walk->event.kernel + walk->event.user;
-
-	/* In the register that is used, where every verifier sees it. */
-	asm volatile("if %[frames] < %[most] goto +1\n\t%[frames] = %[most]"
-		     : [frames] "+r"(frames)
-		     : [most] "i"(MAX_KERNEL_FRAMES + MAX_USER_FRAMES));
-	return sizeof(struct stack_event) + frames * 8;
-}
+/* The size of a record of at most so many frames. */
+#define RECORD_SIZE(event, max)                                                          \
+	({                                                                               \
+		__u64 frames = (event)->kernel + (event)->user;                          \
+											 \
+		/* In the register that is used, where every verifier sees it. */        \
+		asm volatile("if %[frames] < %[most] goto +1\n\t%[frames] = %[most]"     \
+			     : [frames] "+r"(frames)                                     \
+			     : [most] "i"(max));                                         \
+		(__u32)(sizeof(struct stack_event) + frames * 8);                        \
+	})
 
 /* What a program of this type is given: include/uapi/linux/bpf_perf_event.h. */
 struct perf_context {
@@ -314,6 +329,74 @@ int sample(struct perf_context *context)
 	walk_user(walk, slot, task);
 taken:
 	complete(walk, task);
-	count_stack(&walk->event, record_size(walk), 0);
+	count_stack(&walk->event, RECORD_SIZE(&walk->event, MAX_KERNEL_FRAMES + MAX_USER_FRAMES), 0);
+	return 0;
+}
+
+#define TASK_DEAD 0x80
+
+static __always_inline __u64 task_state(struct task_struct *task)
+{
+	struct task_struct___state *now = (void *)task;
+
+	if (bpf_core_field_exists(now->__state))
+		return BPF_CORE_READ(now, __state);
+	return BPF_CORE_READ((struct task_struct___state_before_5_14 *)task, state);
+}
+
+/*
+ * A thread stops running because it waits for something: keeps its stack until it runs again.
+ * Interrupts are off here, but for those that cannot be: those have the other slot.
+ */
+static __always_inline void leave(void *context, struct task_struct *task)
+{
+	__u64 id = bpf_get_current_pid_tgid(), state = task_state(task);
+	__u32 slot = 1, tid = id;
+	struct walk *walk;
+	long bytes;
+
+	if (!state || state & TASK_DEAD || BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		return;
+	if (!wanted(id >> 32))
+		return;
+	walk = bpf_map_lookup_elem(&walks, &slot);
+	if (!walk)
+		return;
+	begin(walk, id, SAMPLE_BLOCKED);
+	bytes = bpf_get_stack(context, walk->frames, BLOCKED_KERNEL_FRAMES * 8, 0);
+	walk->event.kernel = bytes > 0 ? (__u64)bytes / 8 : 0;
+	read_task_registers(walk, task);
+	walk_user(walk, slot, task);
+	complete(walk, task);
+	walk->since = bpf_ktime_get_ns();
+	if (bpf_map_update_elem(&blocked, &tid, &walk->since, BPF_ANY))
+		TALLY(blocked_lost);
+}
+
+/* A thread runs again: counts its stack, if it waited for long. */
+static __always_inline void return_to(struct task_struct *task)
+{
+	__u32 tid = BPF_CORE_READ((struct task_struct___id *)task, pid);
+	struct blocked *known;
+	__u64 waited;
+
+	if (!tid)
+		return;
+	known = bpf_map_lookup_elem(&blocked, &tid);
+	if (!known)
+		return;
+	waited = bpf_ktime_get_ns() - known->since;
+	if (waited >= settings.off_cpu_threshold)
+		count_stack(&known->event, RECORD_SIZE(&known->event, BLOCKED_FRAMES), waited);
+	bpf_map_delete_elem(&blocked, &tid);
+}
+
+/* bool preempt, struct task_struct *previous, struct task_struct *next */
+SEC("raw_tp/sched_switch")
+int switched(__u64 *context)
+{
+	return_to((struct task_struct *)context[2]);
+	if (!(__u8)context[0])
+		leave(context, (struct task_struct *)context[1]);
 	return 0;
 }

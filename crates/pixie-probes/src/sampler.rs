@@ -28,7 +28,8 @@ use crate::ring::Ring;
 use crate::{Attachment, ProbeError, kernel, load, sys};
 use abi::{StackCount, StackEvent, StackKey, Tallies};
 use aya::maps::{HashMap as KernelHashMap, Map, MapData, PerCpuArray};
-use aya::programs::PerfEvent;
+use aya::programs::raw_trace_point::RawTracePointLink;
+use aya::programs::{PerfEvent, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
 use perf::Clocks;
 use pixie_core::id::Pid;
@@ -55,6 +56,8 @@ const TABLES: usize = 8192;
 const PAGES: usize = 262_144;
 const RULES: usize = 16384;
 const NEWS_BYTES: u32 = 1 << 16;
+/// How many threads that block are followed at a time; each takes 1.7 KB.
+const BLOCKED: u32 = 8192;
 /// How long to wait for programs that are in the midst of counting: they take microseconds.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// How often CPUs are looked for that came or went.
@@ -121,6 +124,9 @@ pub struct SamplerCounters {
 pub struct Sampler {
     ebpf: Ebpf,
     clocks: Option<Clocks>,
+    /// Where threads block, if that was asked for.
+    off_cpu: bool,
+    switches: Option<RawTracePointLink>,
     clock_program: OwnedFd,
     frequency: u32,
     report: Report,
@@ -167,6 +173,7 @@ impl Sampler {
             .map_max_entries("counts_even", stacks)
             .map_max_entries("counts_odd", stacks)
             .map_max_entries("stacks", ring_bytes)
+            .map_max_entries("blocked", if options.off_cpu.is_some() { BLOCKED } else { 1 })
             .load(OBJECT)?;
         set_filters(&mut ebpf, &options.filter)?;
         load::identify(&mut ebpf)?;
@@ -193,6 +200,8 @@ impl Sampler {
             ring: Ring::new(descriptor(&ebpf, "stacks")?, ring_bytes)?,
             ebpf,
             clocks: None,
+            off_cpu: options.off_cpu.is_some(),
+            switches: None,
             clock_program,
             frequency: options.frequency.clamp(1, 10_000),
             report: Report { kernel: kernel::release(), ..Report::default() },
@@ -228,7 +237,29 @@ impl Sampler {
             action: "starting the clock that samples (perf_event_open)",
             source: error.into(),
         })?);
+        if self.off_cpu {
+            let attached = self.attach_switches();
+            let refused = attached.as_ref().err().map(ToString::to_string);
+            self.report.attachments.push(Attachment {
+                target: "raw_tracepoint/sched_switch".to_owned(),
+                purpose: "where threads block",
+                refused,
+            });
+            self.switches = Some(attached.map_err(|source| ProbeError::Kernel {
+                action: "attaching to sched_switch, to tell where threads block",
+                source,
+            })?);
+        }
         Ok(())
+    }
+
+    fn attach_switches(&mut self) -> Result<RawTracePointLink, BoxError> {
+        let program = self.ebpf.program_mut("switched");
+        let program = program.ok_or("the object has no program \"switched\"")?;
+        let program: &mut RawTracePoint = program.try_into()?;
+        program.load()?;
+        let link = program.attach("sched_switch")?;
+        Ok(program.take_link(link)?)
     }
 
     /// What was attached, what was not, and why.
@@ -335,6 +366,7 @@ impl Sampler {
 
     /// Detaches everything. What was sampled can still be drained: twice, once a generation.
     pub fn detach(&mut self) {
+        self.switches = None;
         if let Some(mut clocks) = self.clocks.take() {
             clocks.stop();
         }

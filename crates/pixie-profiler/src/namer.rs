@@ -6,6 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How many frames of the kernel may come before that of the scheduler, where threads block.
+const MAX_OF_TRACING: usize = 8;
 /// The most addresses whose frames are kept ready, of each kind. A frame takes some 200 bytes, most
 /// of which those of one function share.
 const MAX_READY: usize = 1 << 16;
@@ -131,6 +133,10 @@ impl Namer {
         for (index, address) in sample.kernel.iter().enumerate() {
             let lookup = if index == 0 { *address } else { address.saturating_sub(1) };
             let named = self.in_kernel(lookup);
+            if sample.blocked_ns > 0 && index < MAX_OF_TRACING && is_scheduler(&named) {
+                // Before it are those of tracing.
+                frames.clear();
+            }
             self.add(&mut frames, &named, *address, 0);
         }
         for (index, address) in sample.user.iter().enumerate() {
@@ -311,6 +317,18 @@ impl Namer {
         frame.unknown = Some(cause.to_string().into());
         frame
     }
+}
+
+/// Whether these are the frames of where the kernel goes from one thread to another.
+fn is_scheduler(frames: &[Frame]) -> bool {
+    let of = |frame: &Frame| {
+        frame.function.as_ref().is_some_and(|name| {
+            let name = name.to_str();
+            // Compilers add to the name.
+            name.split('.').next() == Some("__schedule")
+        })
+    };
+    frames.first().is_some_and(of)
 }
 
 /// Takes in the library that the kernel maps into every process, from our own: those of others are

@@ -51,6 +51,8 @@ const CORE: &[&str] = &[
     "sharing::a_connection_is_passed_to_a_worker",
     "sharing::threads_share_a_connection",
     "sharing::many_processes_wait",
+    "profiler::chains",
+    "profiler::waits",
     "lifetimes::a_server_leaves_in_its_answer",
     "filters::by_pid",
     "faults::a_killed_agent_leaves_nothing",

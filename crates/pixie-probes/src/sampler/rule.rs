@@ -22,6 +22,9 @@ pub enum Cfa {
     End,
     /// Stack pointer plus this.
     StackPointer(i32),
+    /// Stack pointer plus this, of a function that the caller did not call: it was interrupted, and made
+    /// to seem to have called.
+    Injected(i32),
     /// Frame pointer plus this.
     FramePointer(i32),
     /// Another register plus this: in the innermost frame only.
@@ -75,6 +78,7 @@ impl Rule {
             Cfa::Unsupported => (1, 0, 0, 0),
             Cfa::End => (2, 0, 0, 0),
             Cfa::StackPointer(offset) => (3, offset, 0, 0),
+            Cfa::Injected(offset) => (3, offset, 1, 0),
             Cfa::FramePointer(offset) => (4, offset, 0, 0),
             Cfa::Register(register, offset) => (5, offset, 0, register),
             Cfa::AtStackPointer(offset, second) => (6, offset, second, 0),

@@ -34,7 +34,7 @@ pub(crate) fn read(binary: &GoBinary, layout: &mut Layout) -> Result<(), UnwindE
             GoStackUse::ReturnsFromSignal => layout.row(start, Rule::SIGNAL)?,
             GoStackUse::Top => layout.row(start, Rule::END)?,
             GoStackUse::Switches => layout.row(start, BY_FRAME_POINTER)?,
-            _ => read_depths(binary, &function, layout)?,
+            kind => read_depths(binary, &function, kind == GoStackUse::Injected, layout)?,
         }
     }
     Ok(())
@@ -43,11 +43,16 @@ pub(crate) fn read(binary: &GoBinary, layout: &mut Layout) -> Result<(), UnwindE
 fn read_depths(
     binary: &GoBinary,
     function: &GoFunction<'_>,
+    injected: bool,
     layout: &mut Layout,
 ) -> Result<(), UnwindError> {
     let mut start = function.address;
     for (end, depth) in binary.stack_depths(function) {
-        layout.row(start, at_depth(depth))?;
+        let mut rule = at_depth(depth);
+        if let (true, Cfa::StackPointer(to_cfa)) = (injected, rule.cfa) {
+            rule.cfa = Cfa::Injected(to_cfa);
+        }
+        layout.row(start, rule)?;
         start = end;
     }
     if start < function.end {

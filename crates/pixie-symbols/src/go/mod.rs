@@ -61,6 +61,8 @@ pub enum GoStackUse {
     /// It goes to another stack, or does otherwise with the stack pointer what the table does not
     /// tell.
     Switches,
+    /// Ordinary, but signal handlers make it seem called by what they interrupted.
+    Injected,
     /// Signal handlers return to it.
     ReturnsFromSignal,
 }
@@ -225,12 +227,11 @@ impl GoBinary {
             b"runtime.sigreturn" | b"runtime.sigreturn__sigaction" => GoStackUse::ReturnsFromSignal,
             // A top frame to Go, but what was interrupted is beyond it.
             b"runtime.sigtramp" | b"runtime.cgoSigtramp" => GoStackUse::Ordinary,
-            // They never return: what called `mcall` goes on elsewhere.
-            b"runtime.goexit" | b"runtime.mstart" | b"runtime.rt0_go" | b"runtime.mcall" => {
-                GoStackUse::Top
-            }
+            b"runtime.asyncPreempt" | b"runtime.sigpanic" => GoStackUse::Injected,
+            // They never return to their caller: it goes on otherwise.
+            b"runtime.goexit" | b"runtime.mstart" | b"runtime.rt0_go" | b"runtime.mcall"
+            | b"runtime.morestack" => GoStackUse::Top,
             b"runtime.systemstack"
-            | b"runtime.morestack"
             | b"runtime.asmcgocall"
             | b"runtime.gogo"
             | b"runtime.cgocallback"

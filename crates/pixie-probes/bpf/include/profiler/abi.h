@@ -11,7 +11,9 @@
 #define FRAMES 1024
 #define MAX_INTERRUPTED 4
 /* Of a thread that blocks, as long as it does. */
-#define BLOCKED_FRAMES 192
+#define BLOCKED_KERNEL_FRAMES 48
+#define BLOCKED_USER_FRAMES 144
+#define BLOCKED_FRAMES (BLOCKED_KERNEL_FRAMES + BLOCKED_USER_FRAMES)
 #define CHUNK_ROWS 65536
 
 /* Why a user stack ends. */
@@ -62,6 +64,13 @@ struct stack_event {
 	__u8 interruptions;
 	__u8 generation;
 	__u16 _pad;
+};
+
+/* A thread that blocks, until it runs again. */
+struct blocked {
+	__u64 since;
+	struct stack_event event;
+	__u64 frames[BLOCKED_FRAMES];
 };
 
 enum news_kind {
@@ -127,7 +136,7 @@ enum cfa {
 	CFA_NONE = 0,          /* the code has no unwind information */
 	CFA_UNSUPPORTED = 1,
 	CFA_END = 2,           /* this is a thread's first function */
-	CFA_SP = 3,            /* stack pointer + offset */
+	CFA_SP = 3,            /* stack pointer + offset; where `second`, the caller made no call */
 	CFA_FP = 4,            /* frame pointer + offset */
 	CFA_REGISTER = 5,      /* another register + offset */
 	CFA_AT_SP = 6,         /* what lies at stack pointer + offset, + second */

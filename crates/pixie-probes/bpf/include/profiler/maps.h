@@ -42,12 +42,13 @@ ARRAY(tables, 8192, struct table, BPF_F_MMAPABLE);
 ARRAY(pages, 262144, struct page, BPF_F_MMAPABLE);
 ARRAY(rules, 16384, struct rule, BPF_F_MMAPABLE);
 
+/* By size: from 5.15 to 6.2 a map of a known type is another kind than those that user space makes. */
 struct chunk_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct chunk);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct chunk));
 };
 
 /* User space makes them as they are needed. */
@@ -62,6 +63,9 @@ struct {
 ARRAY(control, 1, struct control, BPF_F_MMAPABLE);
 HASH(counts_even, 16384, struct stack_key, struct stack_count);
 HASH(counts_odd, 16384, struct stack_key, struct stack_count);
+
+/* Threads that block, by their id. */
+HASH(blocked, 1, __u32, struct blocked);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

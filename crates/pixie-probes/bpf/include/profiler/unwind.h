@@ -29,6 +29,10 @@ struct walk {
 	__u32 page_count;
 	/* What was read. */
 	__u64 words[R_WORDS > SIGNAL_WORDS ? R_WORDS : SIGNAL_WORDS];
+	/* How many user frames are taken. */
+	__u64 most;
+	/* The beginning of a struct blocked. */
+	__u64 since;
 	struct stack_event event;
 	__u64 frames[FRAMES];
 };
@@ -153,21 +157,28 @@ __attribute__((noinline)) int find_rule(__u32 slot, __u64 address)
 	return rows->rows[(low - 1) & (CHUNK_ROWS - 1)].rule;
 }
 
-/* Goes on to the code that a signal interrupted. */
-static __always_inline int leave_signal(struct walk *walk)
+/* Notes that the address of the next frame is no return address. */
+static __always_inline void note_interruption(struct walk *walk)
 {
-	__u64 sp = walk->registers[DWARF_SP];
 	__u32 count = walk->event.interruptions;
 
-	if (bpf_probe_read_user(walk->words, SIGNAL_WORDS * 8, (void *)(sp + SIGNAL_CONTEXT)))
-		return stop(walk, END_UNREADABLE);
-	TAKE_SIGNAL(walk->registers, walk->words);
-	walk->pc = walk->words[SIGNAL_PC];
 	walk->exact = 1;
 	if (count < MAX_INTERRUPTED) {
 		walk->event.interrupted[count] = walk->event.user;
 		walk->event.interruptions = count + 1;
 	}
+}
+
+/* Goes on to the code that a signal interrupted. */
+static __always_inline int leave_signal(struct walk *walk)
+{
+	__u64 sp = walk->registers[DWARF_SP];
+
+	if (bpf_probe_read_user(walk->words, SIGNAL_WORDS * 8, (void *)(sp + SIGNAL_CONTEXT)))
+		return stop(walk, END_UNREADABLE);
+	TAKE_SIGNAL(walk->registers, walk->words);
+	walk->pc = walk->words[SIGNAL_PC];
+	note_interruption(walk);
 	return GO_ON;
 }
 
@@ -298,6 +309,8 @@ __attribute__((noinline)) int apply_rule(__u32 slot, __u32 number)
 	}
 	walk->registers[DWARF_SP] = cfa;
 	walk->exact = 0;
+	if (rule->cfa == CFA_SP && rule->second)
+		note_interruption(walk);
 	return walk->pc ? GO_ON : stop(walk, END_COMPLETE);
 }
 
@@ -312,7 +325,7 @@ __attribute__((noinline)) int take_frame(__u32 slot)
 	if (!walk)
 		return STOP;
 	user = walk->event.user;
-	if (user >= MAX_USER_FRAMES)
+	if (user >= walk->most)
 		return stop(walk, END_DEPTH);
 	address = walk->exact ? walk->pc : walk->pc - 1;
 	if (address < walk->start || address >= walk->end) {
