@@ -94,6 +94,20 @@ fn is_confidential(lockdown: &str) -> bool {
     lockdown.contains("[confidentiality]")
 }
 
+/// The CPUs that are online: `0-3,5`.
+pub(crate) fn online_cpus() -> io::Result<Vec<u32>> {
+    let text = fs::read_to_string("/sys/devices/system/cpu/online")?;
+    Ok(cpus(text.trim()))
+}
+
+fn cpus(list: &str) -> Vec<u32> {
+    let range = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse::<u32>().ok()?..=last.parse().ok()?)
+    };
+    list.split(',').filter_map(range).flatten().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +131,13 @@ mod tests {
     fn only_confidentiality_is_in_the_way() {
         assert!(is_confidential("none integrity [confidentiality]"));
         assert!(!is_confidential("none [integrity] confidentiality"));
+    }
+
+    #[test]
+    fn lists_of_cpus_are_read() {
+        assert_eq!(cpus("0-3,5"), [0, 1, 2, 3, 5]);
+        assert_eq!(cpus("0"), [0]);
+        assert_eq!(cpus(""), [0; 0]);
+        assert_eq!(cpus("x,7"), [7]);
     }
 }

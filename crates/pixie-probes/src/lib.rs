@@ -22,6 +22,7 @@ mod capture;
 mod error;
 mod kernel;
 mod load;
+mod mappings;
 mod multi;
 mod options;
 mod programs;

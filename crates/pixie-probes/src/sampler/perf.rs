@@ -1,7 +1,7 @@
 //! The clock that samples: a software event of perf on each CPU (`man 2 perf_event_open`).
 
+use crate::kernel::online_cpus;
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
@@ -44,7 +44,7 @@ impl Clocks {
     /// Starts them. `program` runs at each tick.
     pub(crate) fn start(program: OwnedFd, frequency: u32) -> io::Result<Self> {
         let mut clocks = Self { frequency, program, events: BTreeMap::new() };
-        for cpu in online()? {
+        for cpu in online_cpus()? {
             match open(clocks.program.as_raw_fd(), cpu, frequency) {
                 Ok(event) => drop(clocks.events.insert(cpu, event)),
                 // It was taken offline just now.
@@ -57,7 +57,7 @@ impl Clocks {
 
     /// Follows CPUs that came or went: the event of one that went does not come back with it.
     pub(crate) fn follow(&mut self) {
-        let Ok(online) = online() else { return };
+        let Ok(online) = online_cpus() else { return };
         self.events.retain(|cpu, _| online.contains(cpu));
         for cpu in online {
             if !self.events.contains_key(&cpu)
@@ -120,20 +120,6 @@ fn open(program: libc::c_int, cpu: u32, frequency: u32) -> io::Result<OwnedFd> {
     Ok(event)
 }
 
-/// The CPUs that are online: `0-3,5`.
-fn online() -> io::Result<Vec<u32>> {
-    let text = fs::read_to_string("/sys/devices/system/cpu/online")?;
-    Ok(cpus(text.trim()))
-}
-
-fn cpus(list: &str) -> Vec<u32> {
-    let range = |range: &str| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(first.parse::<u32>().ok()?..=last.parse().ok()?)
-    };
-    list.split(',').filter_map(range).flatten().collect()
-}
-
 /// Waits until the ring behind `ring` has something, or the time is up.
 pub(crate) fn wait(ring: BorrowedFd<'_>, milliseconds: i32) -> io::Result<bool> {
     let mut poll = libc::pollfd { fd: ring.as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -141,18 +127,5 @@ pub(crate) fn wait(ring: BorrowedFd<'_>, milliseconds: i32) -> io::Result<bool> 
     match unsafe { libc::poll(&raw mut poll, 1, milliseconds) } {
         -1 => Err(io::Error::last_os_error()),
         ready => Ok(ready > 0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::cpus;
-
-    #[test]
-    fn lists_of_cpus_are_read() {
-        assert_eq!(cpus("0-3,5"), [0, 1, 2, 3, 5]);
-        assert_eq!(cpus("0"), [0]);
-        assert_eq!(cpus(""), [0; 0]);
-        assert_eq!(cpus("x,7"), [7]);
     }
 }

@@ -1,11 +1,14 @@
 //! Which files processes have mapped to execute them.
 
 use super::target::Found;
+use crate::mappings::{MappedFile, Mappings, Notice};
 use pixie_core::id::Pid;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What has changed.
 #[derive(Debug)]
@@ -16,18 +19,71 @@ pub(super) enum Change {
     Ended(Pid),
 }
 
-/// Looks at all processes, again and again.
-#[derive(Default)]
+/// How often it is looked which processes have ended.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Knows what all processes have mapped. Perf tells which ones to look at; where it does not, and at
+/// first, all are looked at.
 pub(super) struct Discovery {
     known: HashMap<Pid, HashSet<(u64, u64)>>,
+    mappings: Option<Mappings>,
+    /// When it was last looked which processes have ended.
+    looked: Option<Instant>,
 }
 
 impl Discovery {
+    pub(super) fn new() -> Self {
+        // What lets programs on functions of user space be attached is all that perf wants, too. Where
+        // there are not as many descriptors as CPUs, it is gone without.
+        Self { known: HashMap::new(), mappings: Mappings::listen().ok(), looked: None }
+    }
+
+    /// Waits until there may be something new, for at most so long.
+    pub(super) fn wait(&self, time: Duration) {
+        match &self.mappings {
+            Some(mappings) => mappings.wait(time),
+            None => thread::sleep(time),
+        }
+    }
+
+    /// Says what has changed since the last time.
     pub(super) fn poll(&mut self, changes: &mut Vec<Change>) {
-        let Ok(processes) = fs::read_dir("/proc") else { return };
-        let running: HashSet<Pid> = processes
-            .filter_map(|process| process.ok()?.file_name().to_str()?.parse().ok().map(Pid))
-            .collect();
+        let now = Instant::now();
+        let first = self.looked.is_none();
+        if self.looked.is_none_or(|looked| now - looked >= INTERVAL) {
+            self.looked = Some(now);
+            self.forget_ended(changes);
+        }
+        let mut lost = false;
+        let mut told: BTreeMap<Pid, Vec<MappedFile>> = BTreeMap::new();
+        let Self { mappings, known, .. } = self;
+        if let Some(mappings) = mappings {
+            mappings.take(|notice| match notice {
+                Notice::Mapped(pid, file) => told.entry(pid).or_default().push(file),
+                Notice::Executed(pid) | Notice::Forked(pid) => {
+                    // What is known of this pid is another program's, or another process's.
+                    if known.remove(&pid).is_some() {
+                        changes.push(Change::Ended(pid));
+                    }
+                    told.entry(pid).or_default();
+                }
+                Notice::Lost => lost = true,
+            });
+        }
+        if first || lost || self.mappings.is_none() {
+            for pid in running() {
+                self.look_at(pid, changes);
+            }
+        }
+        for (pid, files) in told {
+            if !self.look_at(pid, changes) {
+                has_been(pid, files, changes);
+            }
+        }
+    }
+
+    fn forget_ended(&mut self, changes: &mut Vec<Change>) {
+        let running = running();
         self.known.retain(|pid, _| {
             let runs = running.contains(pid);
             if !runs {
@@ -35,16 +91,40 @@ impl Discovery {
             }
             runs
         });
-        for pid in running {
-            let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { continue };
-            let known = self.known.entry(pid).or_default();
-            for found in maps.split(|byte| *byte == b'\n').filter_map(|line| mapping(pid, line)) {
-                if known.insert((found.device, found.inode)) {
-                    changes.push(Change::Found(found));
-                }
+    }
+
+    /// Looks at what a process has mapped; false if it has ended.
+    fn look_at(&mut self, pid: Pid, changes: &mut Vec<Change>) -> bool {
+        let maps = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+        if maps.is_empty() {
+            return false;
+        }
+        let known = self.known.entry(pid).or_default();
+        for found in maps.split(|byte| *byte == b'\n').filter_map(|line| mapping(pid, line)) {
+            if known.insert((found.device, found.inode)) {
+                changes.push(Change::Found(found));
             }
         }
+        true
     }
+}
+
+/// A process that has ended before it could be looked at. The next that runs the same program may be
+/// as quick, so its files are looked for, under their names.
+fn has_been(pid: Pid, files: Vec<MappedFile>, changes: &mut Vec<Change>) {
+    if files.is_empty() {
+        return;
+    }
+    changes.extend(files.into_iter().map(|MappedFile { path, device, inode }| {
+        Change::Found(Found { pid, name: path.clone(), path, device, inode })
+    }));
+    changes.push(Change::Ended(pid));
+}
+
+/// The processes that run.
+fn running() -> HashSet<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid)).collect()
 }
 
 /// `7f00-7f10 r-xp 00001000 fd:00 1234     /usr/lib/libssl.so.3`

@@ -18,14 +18,14 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How long the start of a capture waits for the libraries of the processes that run then.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
-/// Between two looks.
+/// The longest time between two looks, and until it is noticed that they are to stop.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// Probes stay for a while after the last process has gone: the next may come soon.
 const LINGER: Duration = Duration::from_secs(30);
@@ -108,7 +108,7 @@ impl Tracker {
             libraries,
             wanted: Wanted::new(filter, include_self),
             known: known.clone(),
-            discovery: Discovery::default(),
+            discovery: Discovery::new(),
             files: HashMap::new(),
             by_process: HashMap::new(),
         };
@@ -206,7 +206,8 @@ struct Files {
 
 impl Files {
     fn run(&mut self, stopped: &Receiver<()>) {
-        while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        while stopped.try_recv() == Err(TryRecvError::Empty) {
+            self.discovery.wait(INTERVAL);
             self.look();
         }
         let probes = self.files.drain().flat_map(|(_, file)| match file {
