@@ -63,7 +63,9 @@ impl Client {
 impl Setup {
     /// Traces connections with this port, and what is encrypted on them.
     pub(crate) fn watch_tls(&self, port: u16) -> Watch {
-        self.watch(self.tracer_of(port).tls(pixie::tls::All))
+        /// Enough for all that is said in a test: what does not fit is not what is tested.
+        const AMPLE: usize = 64 << 20;
+        self.watch(self.tracer_of(port).tls(pixie::tls::All).ring_bytes(AMPLE))
     }
 }
 
