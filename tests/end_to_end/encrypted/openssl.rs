@@ -9,13 +9,14 @@ use crate::expect::HttpExt;
 use crate::process::Running;
 use crate::programs::find;
 use crate::runner::{Outcome, Setup, tests};
+use crate::servers::free_port;
 use pixie::id::Role;
 use std::collections::HashMap;
 
 tests! {
     core: nginx_and_curl;
     once: http2_of_nginx_and_curl, openssl_35, openssl_111, plain_calls, calls_with_sizes,
-        part_of_a_program, blocking_python, asyncio, a_crowd_on_one_thread, node,
+        part_of_a_program, blocking_python, asyncio, a_crowd_on_one_thread, another_port, node,
         node_with_a_library, cryptography_of_pypi;
     // Takes minutes to build.
     soak: openssl_110;
@@ -136,6 +137,22 @@ fn a_crowd_on_one_thread(setup: &Setup) -> Outcome {
             assert_eq!(http.answered().body.size.to_string(), number, "at the {role}");
         }
     }
+    Ok(())
+}
+
+/// Where only one port is asked for, nothing is told of what goes over another.
+fn another_port(setup: &Setup) -> Outcome {
+    let peer = peers::python(&[])?;
+    let server = peer.serve(setup, &["server"])?;
+    let watch = setup.watch_tls(free_port());
+    let mut client = Client::start(peer.client(&["client"], &server, TIMES));
+    watch.wait_until_probed(setup, client.pid());
+    watch.wait_until_probed(setup, server.pid());
+    client.ask();
+    client.leave();
+    let observed = watch.stop_after(0);
+    observed.check_nothing_dropped();
+    assert!(observed.records.is_empty(), "{:?}", observed.records);
     Ok(())
 }
 

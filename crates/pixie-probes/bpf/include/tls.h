@@ -22,6 +22,15 @@ static __always_inline void write_begins(struct tls_call *call, struct tls_sessi
 		call->kind = TLS_PENDING_WRITE;
 }
 
+/* What is known of the session's connection holds for this call, which may not use it at all. */
+static __always_inline void knows_carrier(struct tls_call *call, struct tls_session *session)
+{
+	if (!session || !session->carrier)
+		return;
+	call->carrier = session->carrier;
+	call->unwanted = session->state.flags & STATE_EXCLUDED ? 1 : 0;
+}
+
 static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fresh)
 {
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
@@ -33,8 +42,7 @@ static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fre
 	outer = bpf_map_lookup_elem(&tls_calls, caller);
 	if (outer && outer->object && fresh->frame < outer->frame) {
 		if (fresh->object != outer->object) {
-			session = find_session(fresh->object, pid);
-			fresh->carrier = session ? session->carrier : 0;
+			knows_carrier(fresh, find_session(fresh->object, pid));
 			outer->nested = 1;
 			bpf_map_update_elem(&tls_nested, caller, fresh, BPF_ANY);
 			return 0;
@@ -43,7 +51,7 @@ static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fre
 			return 0;
 	}
 	session = find_session(fresh->object, pid);
-	fresh->carrier = session ? session->carrier : 0;
+	knows_carrier(fresh, session);
 	if (session)
 		write_begins(fresh, session);
 	if (outer)
