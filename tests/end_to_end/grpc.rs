@@ -1,6 +1,7 @@
-//! gRPC: grpcio of Python, and etcd, which is grpc-go; both sides held against what they say.
+//! gRPC: grpcio of Python, and grpc-go, in a program of ours and in etcd; both sides held against what
+//! they say.
 
-use crate::fetch::python_packages;
+use crate::fetch::{making, python_packages};
 use crate::observe::Observed;
 use crate::process::{self, Running};
 use crate::programs::{Facts, command, sources};
@@ -11,25 +12,67 @@ use pixie::Tracer;
 use pixie::id::Role;
 use pixie::record::{Grpc, GrpcStatus};
 use pixie::tls::{BoringSsl, GoTls};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 tests! {
     core: calls_of_all_kinds;
-    once: etcd_and_its_client, inside_tls, etcd_inside_tls;
+    once: calls_of_go, etcd_and_its_client, inside_tls, etcd_inside_tls;
 }
 
-/// `grpc_peer.py` with these arguments.
-fn peer(arguments: &[&str]) -> Result<Command, Skip> {
-    let script = sources().join("grpc_peer.py");
-    if !script.is_file() {
-        skip!("grpc_peer.py is not in {}", sources().display());
+/// A program of ours that is a server or a client.
+enum Peer {
+    /// `grpc_peer.py`.
+    Python,
+    /// `grpc_peer.go`, compiled.
+    Go(PathBuf),
+}
+
+impl Peer {
+    fn go() -> Result<Self, Skip> {
+        const PACKAGES: &str = "/usr/share/gocode";
+        let source = sources().join("grpc_peer.go");
+        if !source.is_file() || !Path::new(PACKAGES).join("src/google.golang.org/grpc").is_dir() {
+            skip!("golang-google-grpc-dev is not installed");
+        }
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("grpc_peer");
+        let mut go = command("go")?;
+        go.args(["build", "-o"]).args([&program, &source]).env("GO111MODULE", "off");
+        go.env("GOPATH", PACKAGES).env("GOFLAGS", "");
+        go.env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-build"));
+        making("a program of grpc-go", &mut go)?;
+        Ok(Self::Go(program))
     }
-    let mut python = command("python3")?;
-    python.env("PYTHONPATH", python_packages(&["grpcio"])?).arg(script).args(arguments);
-    // Its own threads would otherwise warn of each other on standard error.
-    python.env("GRPC_VERBOSITY", "NONE");
-    Ok(python)
+
+    /// It, with these arguments.
+    fn command(&self, arguments: &[&str]) -> Result<Command, Skip> {
+        let mut command = match self {
+            Self::Go(program) => Command::new(program),
+            Self::Python => {
+                let script = sources().join("grpc_peer.py");
+                if !script.is_file() {
+                    skip!("grpc_peer.py is not in {}", sources().display());
+                }
+                let mut python = command("python3")?;
+                // Its own threads would otherwise warn of each other on standard error.
+                python.env("GRPC_VERBOSITY", "NONE");
+                python.env("PYTHONPATH", python_packages(&["grpcio"])?).arg(script);
+                python
+            }
+        };
+        command.args(arguments);
+        Ok(command)
+    }
+
+    /// How its clients send the metadata `00 ff`: in base64, but grpcio to itself as they are, after a
+    /// zero.
+    fn binary(&self) -> &'static [u8] {
+        match self {
+            Self::Python => b"\x00\x00\xff",
+            Self::Go(_) => b"AP8",
+        }
+    }
 }
 
 impl Observed {
@@ -75,7 +118,7 @@ const CALLS: [&str; 9] = [
     "ClientStream 10:45 -> 1:2 ok",
     "ServerStream 1:2 -> 20:190 ok",
     "Both 5:500 -> 5:500 ok",
-    "Unary 1:COMPRESSED -> 1:2000 ok",
+    "Unary 1:COMPRESSED -> 1:ANSWER ok",
     "Unary 1:4 -> 0:0 not_found",
     "Absent 1:0 -> 0:0 unimplemented",
     "Forever 1:0 -> 1:5 no status",
@@ -83,7 +126,11 @@ const CALLS: [&str; 9] = [
 ];
 
 fn calls_of_all_kinds(setup: &Setup) -> Outcome {
-    calls_are_seen(setup, &[], |tracer| tracer).map(drop)
+    calls_are_seen(setup, &Peer::Python, &[], |tracer| tracer).map(drop)
+}
+
+fn calls_of_go(setup: &Setup) -> Outcome {
+    calls_are_seen(setup, &Peer::go()?, &[], |tracer| tracer).map(drop)
 }
 
 /// BoringSSL, without symbols.
@@ -92,8 +139,8 @@ fn inside_tls(setup: &Setup) -> Outcome {
     certificate(folder.path());
     let files = ["cert.pem", "key.pem"].map(|name| folder.path().join(name).display().to_string());
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
-    let observed =
-        calls_are_seen(setup, &files, |tracer| tracer.tls(BoringSsl).only_protocol("http2"))?;
+    let option = |tracer: Tracer| tracer.tls(BoringSsl).only_protocol("http2");
+    let observed = calls_are_seen(setup, &Peer::Python, &files, option)?;
     observed.check_encrypted("boringssl");
     Ok(())
 }
@@ -101,14 +148,15 @@ fn inside_tls(setup: &Setup) -> Outcome {
 /// Calls of all kinds, with a certificate and its key over TLS.
 fn calls_are_seen(
     setup: &Setup,
+    peer: &Peer,
     files: &[&str],
     option: impl FnOnce(Tracer) -> Tracer,
 ) -> Result<Observed, Skip> {
-    let mut server = Running::start(&mut peer(&[&["server"], files].concat())?);
+    let mut server = Running::start(&mut peer.command(&[&["server"], files].concat())?);
     let port: Facts = server.line().into_iter().collect();
     let port: u16 = port.one("port");
     let number = port.to_string();
-    let client = peer(&[&["client", &number][..], files.get(..1).unwrap_or(&[])].concat());
+    let client = peer.command(&[&["client", &number][..], files.get(..1).unwrap_or(&[])].concat());
     let tracer = option(setup.tracer_of(port));
     let (observed, facts) = setup.observe(tracer, 2 * CALLS.len(), || Facts::of(&mut client?));
     let facts = facts?;
@@ -118,22 +166,31 @@ fn calls_are_seen(
     assert_eq!(facts.all::<u32>("error"), [5, 12], "the errors that the client got");
     let lines = observed.call_lines(Role::Server);
     let calls = observed.calls(Role::Server);
-    let compressed = calls.iter().filter_map(|call| call.request.as_ref());
-    let compressed: Vec<_> = compressed.filter(|asked| asked.messages.compressed == 1).collect();
+    let is_compressed = |call: &&&Grpc| {
+        call.request.as_ref().is_some_and(|request| request.messages.compressed == 1)
+    };
+    let compressed: Vec<_> = calls.iter().filter(is_compressed).collect();
     assert_eq!(compressed.len(), 1, "calls with a compressed message");
-    let size = compressed[0].messages.bytes;
-    assert!(size < 1000, "{compressed:?}");
-    let expected: Vec<String> =
-        CALLS.iter().map(|line| line.replace("COMPRESSED", &size.to_string())).collect();
+    let request = &compressed[0].request.as_ref().unwrap().messages;
+    let answer = &compressed[0].response.as_ref().unwrap().messages;
+    assert!(request.bytes < 1000, "{compressed:?}");
+    // Go compresses answers to what was compressed.
+    assert!(if answer.compressed == 1 { answer.bytes < 1000 } else { answer.bytes == 2000 });
+    assert_eq!(&request.first[0].bytes[..], [b'w'; 1000]);
+    assert_eq!(&answer.first[0].bytes[..], [b'w'; 2000]);
+    let filled = |line: &&str| {
+        line.replace("COMPRESSED", &request.bytes.to_string())
+            .replace("ANSWER", &answer.bytes.to_string())
+    };
+    let expected: Vec<String> = CALLS.iter().map(filled).collect();
     assert_eq!(lines, expected, "calls in the server");
-    assert_eq!(&compressed[0].messages.first[0].bytes[..], [b'w'; 1000]);
-    details(&calls);
+    details(&calls, peer.binary());
     assert_eq!(observed.call_lines(Role::Client), expected, "calls in the client");
     Ok(observed)
 }
 
 /// What a line does not show.
-fn details(calls: &[&Grpc]) {
+fn details(calls: &[&Grpc], binary: &[u8]) {
     let of = |size: u64| {
         let is_it = |call: &&&Grpc| {
             call.request.as_ref().is_some_and(|request| request.messages.bytes == size)
@@ -143,8 +200,7 @@ fn details(calls: &[&Grpc]) {
     let call = of(5);
     let (request, response) = (call.request.as_ref().unwrap(), call.response.as_ref().unwrap());
     assert_eq!(request.headers.get("x-metadata"), Some(&b"one"[..]));
-    // grpcio sends it to itself not in base64, but after a zero.
-    assert_eq!(request.headers.get("x-binary-bin"), Some(&b"\x00\x00\xff"[..]));
+    assert_eq!(request.headers.get("x-binary-bin"), Some(binary));
     let timeout = request.timeout.expect("a timeout");
     assert!(timeout <= Duration::from_secs(30) && timeout > Duration::from_secs(25), "{timeout:?}");
     assert_eq!(response.headers.get("x-initial"), Some(&b"yes"[..]));

@@ -41,6 +41,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("musl-tools", "compiles programs that are profiled"),
     ("xz-utils", "a program that is profiled"),
     ("golang-go", "builds Go programs to find functions in"),
+    ("golang-google-grpc-dev", "for a server and a client of gRPC of our own"),
     ("libc6-dbg", "has lines and inlined functions to find"),
     ("clang", "compiles the eBPF programs"),
     ("llvm", "strips them"),
