@@ -130,6 +130,7 @@ const FUZZ_RUNS: &[(&str, u64)] = &[
     ("symbols_elf", 20_000),
     ("symbols_pclntab", 100_000),
     ("tls", 300_000),
+    ("tls_inspect", 20_000),
     ("websocket", 300_000),
 ];
 
