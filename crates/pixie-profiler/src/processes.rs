@@ -138,9 +138,6 @@ impl Processes {
         let image = self.next_image;
         self.next_image = self.next_image.checked_add(1).unwrap_or(1);
         self.forget(pid);
-        if self.memory.set_process(pid, space, image, &mappings).is_err() {
-            self.shared.with(|told| told.counters.full += 1);
-        }
         let kept = files.iter().map(|file| Some(self.files.get((*file)?)?.elf.clone())).collect();
         let mut files: Vec<usize> = files.into_iter().flatten().collect();
         files.dedup();
@@ -158,6 +155,10 @@ impl Processes {
                 told.newest.insert(pid, image);
             }
         });
+        // Last: from then on samples refer to the image.
+        if self.memory.set_process(pid, space, image, &mappings).is_err() {
+            self.shared.with(|told| told.counters.full += 1);
+        }
     }
 
     /// Notes that what a process had mapped is not any more.
