@@ -217,11 +217,13 @@ impl ElfFile {
     }
 
     /// Where in the file the byte at `address` is: what a uprobe is attached by. `None` when
-    /// nothing of the file is loaded there.
+    /// nothing of the file is loaded there. A damaged file may say of bytes behind its end that
+    /// they are.
     #[must_use]
     pub fn file_offset(&self, address: u64) -> Option<u64> {
-        self.segment_at(address)
-            .and_then(|(segment, distance)| segment.offset.checked_add(distance))
+        let (segment, distance) = self.segment_at(address)?;
+        let offset = segment.offset.checked_add(distance)?;
+        (offset < self.input.length()).then_some(offset)
     }
 
     /// At which address the byte at `offset` of the file is loaded: the reverse of
