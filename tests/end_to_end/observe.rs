@@ -61,7 +61,9 @@ pub(crate) struct Observed {
 impl Setup {
     /// A tracer with the backend of this test.
     pub(crate) fn tracer(&self) -> Tracer {
-        Tracer::new().kprobes().backend(self.backend)
+        // Enough for all records of a test: where the sink's thread gets no CPU for a while, that is
+        // not what is tested.
+        Tracer::new().kprobes().backend(self.backend).queue_records(1 << 17)
     }
 
     /// A tracer of connections with this port.
