@@ -21,6 +21,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("curl", "a client"),
     ("wget", "a client"),
     ("wrk", "a client"),
+    ("apache2-utils", "a client"),
     ("redis-server", "a server"),
     ("redis-tools", "its clients"),
     ("python3-websockets", "a server and a client"),
