@@ -240,9 +240,14 @@ impl Known {
         stacks: impl Iterator<Item = &'a Stack>,
         is_right: &dyn Fn(&Stack) -> bool,
     ) -> Share {
-        let mut share = Share::default();
+        let (mut share, mut nameless) = (Share::default(), Share::default());
         for stack in known(stacks).filter(|stack| stack.state == StackState::OnCpu) {
+            let share = if is_nameless(stack) { &mut nameless } else { &mut share };
             share.add(stack.count, is_right(stack), || format!("{}: {stack}", self.label));
+        }
+        // One in twenty may be: more are a fault.
+        if nameless.total * 20 > share.total {
+            share.merge(&nameless);
         }
         share
     }
@@ -258,6 +263,15 @@ impl Known {
 /// Whether it was not known yet what the process has mapped.
 pub(crate) fn is_of_unknown_process(stack: &Stack) -> bool {
     stack.cut.as_ref().is_some_and(|cut| *cut == "unknown_process")
+}
+
+/// Whether it was not known, when the frames were to be named, what the process had mapped: on a slow
+/// machine that comes later than its unwind tables.
+fn is_nameless(stack: &Stack) -> bool {
+    let unknown = |frame: &Frame| {
+        frame.unknown.as_ref().is_some_and(|cause| *cause == "the process was not known")
+    };
+    stack.frames.iter().filter(|frame| !frame.kernel).all(unknown)
 }
 
 /// Without what was sampled of a process before it was known: how soon that is depends on the machine's
