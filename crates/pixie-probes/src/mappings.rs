@@ -3,11 +3,12 @@
 
 use crate::kernel::online_cpus;
 use crate::ring::page_size;
+use crate::sys::{PERF_TYPE_SOFTWARE, PerfEvent, open_perf_event};
 use memmap2::{MmapOptions, MmapRaw};
 use pixie_core::id::Pid;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -85,9 +86,7 @@ impl Mappings {
     }
 }
 
-const PERF_TYPE_SOFTWARE: u32 = 1;
 const PERF_COUNT_SW_DUMMY: u64 = 9;
-const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 /// Bits of `struct perf_event_attr`.
 const MMAP: u64 = 1 << 8;
 const COMM: u64 = 1 << 9;
@@ -95,27 +94,9 @@ const TASK: u64 = 1 << 13;
 const WATERMARK: u64 = 1 << 14;
 const MMAP2: u64 = 1 << 23;
 const COMM_EXEC: u64 = 1 << 24;
-/// `PERF_ATTR_SIZE_VER0`.
-const ATTRIBUTES_SIZE: u32 = 64;
 /// Places in `struct perf_event_mmap_page`.
 const DATA_HEAD: usize = 1024;
 const DATA_TAIL: usize = 1032;
-
-/// The first version of `struct perf_event_attr`.
-#[repr(C)]
-#[derive(Default)]
-struct Attributes {
-    kind: u32,
-    size: u32,
-    config: u64,
-    period: u64,
-    sample_type: u64,
-    read_format: u64,
-    flags: u64,
-    wakeup_watermark: u32,
-    breakpoint: u32,
-    config1: u64,
-}
 
 /// An event that counts nothing, and its ring: a page of the kernel's, and the data.
 struct Ring {
@@ -127,32 +108,14 @@ struct Ring {
 #[expect(clippy::cast_ptr_alignment, reason = "the words are aligned within their page")]
 impl Ring {
     fn open(cpu: u32) -> io::Result<Self> {
-        let attributes = Attributes {
+        let attributes = PerfEvent {
             kind: PERF_TYPE_SOFTWARE,
-            size: ATTRIBUTES_SIZE,
             config: PERF_COUNT_SW_DUMMY,
             flags: MMAP | MMAP2 | COMM | COMM_EXEC | TASK | WATERMARK,
-            wakeup_watermark: 1,
-            ..Attributes::default()
+            wakeup_events: 1,
+            ..PerfEvent::default()
         };
-        // SAFETY: the attributes are live and of the size that they state; the other arguments are
-        // numbers: any process, this CPU, no group.
-        let event = unsafe {
-            libc::syscall(
-                libc::SYS_perf_event_open,
-                std::ptr::from_ref(&attributes),
-                -1,
-                cpu,
-                -1,
-                PERF_FLAG_FD_CLOEXEC,
-            )
-        };
-        let event = libc::c_int::try_from(event).map_err(io::Error::other)?;
-        if event < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
-        let event = unsafe { OwnedFd::from_raw_fd(event) };
+        let event = open_perf_event(attributes, cpu)?;
         let page = page_size();
         // Writable, or the kernel would not wait for us to have read what it overwrites.
         let map = MmapOptions::new().len((1 + PAGES) * page).map_raw(&event)?;

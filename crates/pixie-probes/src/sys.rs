@@ -210,18 +210,21 @@ pub(crate) fn lift_memory_lock_limit() -> io::Result<()> {
 /// `struct perf_event_attr` up to `config2` (`PERF_ATTR_SIZE_VER1`, `include/uapi/linux/perf_event.h`).
 #[repr(C)]
 #[derive(Default)]
-struct PerfEvent {
-    kind: u32,
-    size: u32,
-    config: u64,
-    sample_period: u64,
-    sample_type: u64,
-    read_format: u64,
-    flags: u64,
-    wakeup_events: u32,
-    bp_type: u32,
-    config1: u64,
-    config2: u64,
+pub(crate) struct PerfEvent {
+    pub(crate) kind: u32,
+    /// Filled in by [`open_perf_event`].
+    pub(crate) size: u32,
+    pub(crate) config: u64,
+    /// Or the frequency, as the flags say.
+    pub(crate) sample_period: u64,
+    pub(crate) sample_type: u64,
+    pub(crate) read_format: u64,
+    pub(crate) flags: u64,
+    /// Or the watermark, as the flags say.
+    pub(crate) wakeup_events: u32,
+    pub(crate) bp_type: u32,
+    pub(crate) config1: u64,
+    pub(crate) config2: u64,
 }
 
 /// The start of `union bpf_attr` as `BPF_LINK_CREATE` reads it.
@@ -235,10 +238,12 @@ struct LinkCreate {
 }
 
 const BPF_LINK_CREATE: libc::c_int = 28;
+/// A kind of event that needs no hardware.
+pub(crate) const PERF_TYPE_SOFTWARE: u32 = 1;
 const BPF_PERF_EVENT: u32 = 41;
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
-const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
-const PERF_EVENT_IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
+pub(crate) const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
+pub(crate) const PERF_EVENT_IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
 
 /// A program on instructions of user space, until it is dropped.
 #[derive(Debug)]
@@ -403,27 +408,15 @@ pub(crate) fn attach_uprobe(
 ) -> io::Result<Uprobe> {
     let attributes = PerfEvent {
         kind: uprobe_event_source()?,
-        size: size_of::<PerfEvent>() as u32,
         // `format/retprobe` of the event source: "config:0".
         config: u64::from(is_return),
         config1: path.as_ptr() as u64,
         config2: offset,
         ..PerfEvent::default()
     };
-    // SAFETY: the attributes are a live struct of the size that they say, with a path in it that is
-    // a live string that ends with a NUL. Of all processes, an event is opened on one CPU; the
-    // program runs on all.
-    let event = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            std::ptr::from_ref(&attributes),
-            -1,
-            0,
-            -1,
-            PERF_FLAG_FD_CLOEXEC,
-        )
-    };
-    let event = owned(event)?;
+    // Of all processes, an event is opened on one CPU; the program runs on all. The path in the
+    // attributes outlives the call.
+    let event = open_perf_event(attributes, 0)?;
     let Some(cookie) = cookie else {
         perf_ioctl(event.as_fd(), PERF_EVENT_IOC_SET_BPF, program.as_raw_fd())?;
         perf_ioctl(event.as_fd(), PERF_EVENT_IOC_ENABLE, 0)?;
@@ -440,6 +433,24 @@ pub(crate) fn attach_uprobe(
     Ok(Uprobe { _link: Some(link), _event: Some(event) })
 }
 
+/// Opens an event of all processes on this CPU.
+pub(crate) fn open_perf_event(mut attributes: PerfEvent, cpu: u32) -> io::Result<OwnedFd> {
+    attributes.size = size_of::<PerfEvent>() as u32;
+    // SAFETY: the attributes are a live, plain struct of the size that they say. What their addresses
+    // refer to is vouched for by the callers. The other arguments are numbers: any process, this CPU,
+    // no group.
+    owned(unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            std::ptr::from_ref(&attributes),
+            -1,
+            cpu,
+            -1,
+            PERF_FLAG_FD_CLOEXEC,
+        )
+    })
+}
+
 /// Takes hold of a descriptor that a system call has just returned; below 0, it is an error instead.
 fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     if result < 0 {
@@ -450,7 +461,11 @@ fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
 }
 
-fn perf_ioctl(event: BorrowedFd<'_>, request: libc::c_ulong, value: i32) -> io::Result<()> {
+pub(crate) fn perf_ioctl(
+    event: BorrowedFd<'_>,
+    request: libc::c_ulong,
+    value: i32,
+) -> io::Result<()> {
     // SAFETY: both requests take a number and no address.
     match unsafe { libc::ioctl(event.as_raw_fd(), request, value) } {
         0 => Ok(()),

@@ -1,38 +1,19 @@
 //! The clock that samples: a software event of perf on each CPU (`man 2 perf_event_open`).
 
 use crate::kernel::online_cpus;
+use crate::sys::{
+    PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF, PERF_TYPE_SOFTWARE, PerfEvent, open_perf_event,
+    perf_ioctl,
+};
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
-const PERF_TYPE_SOFTWARE: u32 = 1;
 const PERF_COUNT_SW_CPU_CLOCK: u64 = 0;
-const PERF_FLAG_FD_CLOEXEC: u64 = 8;
-const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
-const PERF_EVENT_IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
 /// Bits of `struct perf_event_attr`.
 const DISABLED: u64 = 1;
 const EXCLUDE_IDLE: u64 = 1 << 7;
 const FREQUENCY: u64 = 1 << 10;
-/// `PERF_ATTR_SIZE_VER0`.
-const ATTRIBUTES_SIZE: u32 = 64;
-
-/// The first version of `struct perf_event_attr` (`include/uapi/linux/perf_event.h`).
-#[repr(C)]
-#[derive(Default)]
-struct Attributes {
-    kind: u32,
-    size: u32,
-    config: u64,
-    frequency: u64,
-    sample_type: u64,
-    read_format: u64,
-    flags: u64,
-    wakeup: u32,
-    breakpoint: u32,
-    config1: u64,
-}
-
 /// One event a CPU that is online.
 pub(crate) struct Clocks {
     frequency: u32,
@@ -85,38 +66,16 @@ impl Clocks {
 }
 
 fn open(program: libc::c_int, cpu: u32, frequency: u32) -> io::Result<OwnedFd> {
-    let attributes = Attributes {
+    let attributes = PerfEvent {
         kind: PERF_TYPE_SOFTWARE,
-        size: ATTRIBUTES_SIZE,
         config: PERF_COUNT_SW_CPU_CLOCK,
-        frequency: frequency.into(),
+        sample_period: frequency.into(),
         flags: DISABLED | EXCLUDE_IDLE | FREQUENCY,
-        ..Attributes::default()
+        ..PerfEvent::default()
     };
-    // SAFETY: the attributes are live and of the size that they state; the other arguments are
-    // numbers: any process, this CPU, no group.
-    let event = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            std::ptr::from_ref(&attributes),
-            -1,
-            cpu,
-            -1,
-            PERF_FLAG_FD_CLOEXEC,
-        )
-    };
-    let event = libc::c_int::try_from(event).map_err(io::Error::other)?;
-    if event < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
-    let event = unsafe { OwnedFd::from_raw_fd(event) };
-    for (request, argument) in [(PERF_EVENT_IOC_SET_BPF, program), (PERF_EVENT_IOC_ENABLE, 0)] {
-        // SAFETY: both requests take a number.
-        if unsafe { libc::ioctl(event.as_raw_fd(), request as _, argument) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
+    let event = open_perf_event(attributes, cpu)?;
+    perf_ioctl(event.as_fd(), PERF_EVENT_IOC_SET_BPF, program)?;
+    perf_ioctl(event.as_fd(), PERF_EVENT_IOC_ENABLE, 0)?;
     Ok(event)
 }
 
