@@ -96,6 +96,16 @@ static __always_inline struct transfer *begin_transfer(struct tls_call *call,
 	return transfer;
 }
 
+/* What the current thread transfers lies at `address`. A global function, as `tell`. */
+__noinline int tell_plaintext(__u64 address)
+{
+	struct transfer *transfer = transfer_of_thread();
+
+	if (transfer)
+		tell_buffer(transfer, THREAD_SLOT, address);
+	return 0;
+}
+
 static __noinline void tell_call(struct tls_call *call, struct tls_session *session, __u32 length)
 {
 	struct transfer *transfer = begin_transfer(call, session, length);
@@ -113,7 +123,7 @@ static __noinline void tell_call(struct tls_call *call, struct tls_session *sess
 	if (call->kind == TLS_SEND_FILE)
 		tell(THREAD_SLOT, 0, length, 0);
 	else
-		tell_buffer(transfer, THREAD_SLOT, call->buffer);
+		tell_plaintext(call->buffer);
 }
 
 /* What was written before there was something to read. The caller's call is used for it, and is then
