@@ -33,6 +33,17 @@ fn ready_made() -> Option<PathBuf> {
     std::env::var_os("PIXIE_TEST_PROGRAMS").map(PathBuf::from)
 }
 
+/// One of our programs by the name it was built under, where they come ready-made; `None` where they
+/// are built.
+pub(crate) fn built_before(name: &str) -> Result<Option<PathBuf>, Skip> {
+    let Some(folder) = ready_made() else { return Ok(None) };
+    let program = folder.join(name);
+    if !program.is_file() {
+        skip!("{name} is not in PIXIE_TEST_PROGRAMS");
+    }
+    Ok(Some(program))
+}
+
 /// The folder of our programs' sources.
 pub(crate) fn sources() -> PathBuf {
     ready_made().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs"))
@@ -40,11 +51,7 @@ pub(crate) fn sources() -> PathBuf {
 
 /// One of our programs, compiled where it is not yet.
 pub(crate) fn ours(name: &str) -> Result<Command, Skip> {
-    if let Some(folder) = ready_made() {
-        let program = folder.join(name);
-        if !program.is_file() {
-            skip!("{name} is not in PIXIE_TEST_PROGRAMS");
-        }
+    if let Some(program) = built_before(name)? {
         return Ok(Command::new(program));
     }
     let source = sources().join(name).with_extension("c");

@@ -4,7 +4,6 @@ use super::exchange::{Library, TIMES, converse};
 use super::peers::{self, Peer};
 use crate::chroot::Chroot;
 use crate::fetch;
-use crate::programs::command;
 use crate::runner::{Outcome, Setup, tests};
 
 tests! {
@@ -58,8 +57,7 @@ fn stripped_115(setup: &Setup) -> Outcome {
 }
 
 fn go_of_debian(setup: &Setup, name: &str, options: &[&str]) -> Outcome {
-    let peer = peers::go(&format!("go-debian{name}"), command("go")?, options, PURE)?;
-    both(setup, &peer, "go1.")
+    both(setup, &peers::go_of_debian(name, options)?, "go1.")
 }
 
 fn go_119(setup: &Setup) -> Outcome {

@@ -5,7 +5,7 @@ use super::peers;
 use crate::agent::Agent;
 use crate::clients::python;
 use crate::process::{Running, wait_for};
-use crate::programs::{command, find};
+use crate::programs::find;
 use crate::runner::{Outcome, Setup, Skip, tests};
 use crate::servers::Server;
 use pixie::id::Role;
@@ -134,7 +134,7 @@ fn a_killed_agent_leaves_no_probe(setup: &Setup) -> Outcome {
 
 /// Tracers attach and detach again while nginx, a server of Go and one of Node are busy.
 fn come_and_go(setup: &Setup, times: u32) -> Outcome {
-    let go = peers::go("go-debian", command("go")?, &[], &[("CGO_ENABLED", "0")])?;
+    let go = peers::go_of_debian("", &[])?;
     let servers = [
         (peers::nginx(setup, None)?, 0, "libssl.so"),
         (go.serve(setup, &["server", "-tls"])?, b'x', "go-debian"),

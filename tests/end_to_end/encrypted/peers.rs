@@ -2,7 +2,7 @@
 
 use crate::chroot::Chroot;
 use crate::fetch::{self, kept, making};
-use crate::programs::{command, find, sources};
+use crate::programs::{built_before, command, find, sources};
 use crate::runner::{Setup, Skip, skip};
 use crate::servers::{Server, free_port};
 use crate::tls_sessions::certificate;
@@ -121,6 +121,15 @@ pub(crate) fn script_in(chroot: &Chroot, program: &str) -> Result<Peer, Skip> {
     let mut peer = Peer::new(program.into(), &["/tmp/peer.js".as_ref()]);
     peer.chroot = Some(chroot.clone());
     Ok(peer)
+}
+
+/// `peer.go`, by Debian's `go` command. Where there is none, it comes ready-made.
+pub(crate) fn go_of_debian(name: &str, options: &[&str]) -> Result<Peer, Skip> {
+    let name = format!("go-debian{name}");
+    match built_before(&name)? {
+        Some(program) => Ok(Peer::new(program, &[])),
+        None => go(&name, command("go")?, options, &[("CGO_ENABLED", "0")]),
+    }
 }
 
 /// `peer.go`, by this `go` command, with these options and variables.

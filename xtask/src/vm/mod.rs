@@ -46,6 +46,7 @@ const CORE: &[&str] = &[
     "datagrams::one_by_one_to_named_peers",
     "exchanges::nginx_and_curl",
     "tls_sessions::curl_and_nginx",
+    "encrypted::go::go_119",
     "transports::unix_sockets",
     "transports::ipv6",
     "sharing::a_connection_is_passed_to_a_worker",

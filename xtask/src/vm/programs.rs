@@ -42,7 +42,7 @@ impl Tests {
     /// Adds it and all it needs to an image. `work` is a temporary folder.
     pub(crate) fn add_to(&self, image: &mut Image, work: &Path, log: &Log) -> Result<()> {
         image.program_as(&strip(&self.0, work)?, &self.0.to_string_lossy())?;
-        for program in ours(work)? {
+        for program in ours(work)?.into_iter().chain(of_go(work, log)?) {
             let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
             image.program_as(&program, &format!("{OURS}/{name}"))?;
         }
@@ -83,6 +83,20 @@ fn ours(work: &Path) -> Result<Vec<PathBuf>> {
         bail!("there are no programs in {}", sources.display());
     }
     Ok(programs)
+}
+
+/// Compiles the server and client of Go's TLS, under the name by which the end-to-end tests know it.
+fn of_go(work: &Path, log: &Log) -> Result<Option<PathBuf>> {
+    if installed("go").is_none() {
+        log.line("go is not installed, and what it compiles will be missing in the machine");
+        return Ok(None);
+    }
+    let program = work.join("go-debian");
+    let source = root().join("tests/programs/tls/peer.go");
+    let mut go = command("go", &["build", "-o"]);
+    go.arg(&program).arg(source).env("CGO_ENABLED", "0").env("GO111MODULE", "off");
+    run(go.env("GOTOOLCHAIN", "local").env("GOPROXY", "off").env("GOFLAGS", ""))?;
+    Ok(Some(program))
 }
 
 /// Adds an installed program where Debian has it, with the files that it will not start without.
