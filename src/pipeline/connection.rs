@@ -1,4 +1,5 @@
 use super::Work;
+use super::answers::Answers;
 use super::conversation::Conversation;
 use pixie_core::StreamStats;
 use pixie_core::id::{ConnectionId, Direction, Pid};
@@ -12,6 +13,8 @@ pub(super) struct Connection {
     pub(super) conversation: Conversation,
     /// By [`Direction::index`]. Not used on a datagram transport.
     streams: [Stream; 2],
+    /// What was received before what it may answer was told of.
+    answers: Answers,
     /// When something last happened on it.
     pub(super) last_used: MonotonicTime,
     /// What it was last found to hold, in bytes.
@@ -38,6 +41,7 @@ impl Connection {
         Self {
             conversation,
             streams: [stream(), stream()],
+            answers: Answers::default(),
             last_used: time,
             memory: OVERHEAD,
             users: Vec::new(),
@@ -55,22 +59,19 @@ impl Connection {
         }
         if self.conversation.transport().is_datagram() {
             self.datagram(data, work);
-        } else if data.end {
-            self.finish_stream(data.direction, Some(data.position), data.time, work);
-            self.conversation.finish(data.direction, data.time, work);
-        } else {
-            let arrival = Arrival {
-                position: data.position,
-                time: data.time,
-                length: data.length,
-                captured: data.captured,
-                hole: data.hole,
-            };
-            self.stream(data.direction, work, |stream, deliver| stream.push(arrival, deliver));
-            self.holding = self.streams.iter().any(|stream| stream.memory() > 0);
+        } else if data.direction == Direction::Sent {
+            // What was received before this was sent has waited for no more than it.
+            self.sent(Some(data.position), data.time, work);
+            let time = self.answers.first().map_or(data.time, |answered| answered.min(data.time));
+            self.transfer(&Data { time, ..*data }, work);
+            self.sent(None, data.time, work);
+        } else if !self.answers.hold(data) {
+            self.transfer(data, work);
         }
+        self.holding = self.is_holding();
         self.memory = OVERHEAD
             + self.conversation.memory()
+            + self.answers.memory()
             + self.streams.iter().map(Stream::memory).sum::<usize>();
     }
 
@@ -79,7 +80,40 @@ impl Connection {
         for direction in [Direction::Sent, Direction::Received] {
             self.stream(direction, work, |stream, deliver| stream.expire(now, deliver));
         }
-        self.holding = self.streams.iter().any(|stream| stream.memory() > 0);
+        self.sent(None, now, work);
+        self.holding = self.is_holding();
+    }
+
+    fn is_holding(&self) -> bool {
+        !self.answers.is_empty() || self.streams.iter().any(|stream| stream.memory() > 0)
+    }
+
+    /// Takes the next transfer of a stream, or its end.
+    fn transfer(&mut self, data: &Data<'_>, work: &mut Work) {
+        if data.end {
+            self.finish_stream(data.direction, Some(data.position), data.time, work);
+            self.conversation.finish(data.direction, data.time, work);
+            return;
+        }
+        let arrival = Arrival {
+            position: data.position,
+            time: data.time,
+            length: data.length,
+            captured: data.captured,
+            hole: data.hole,
+        };
+        self.stream(data.direction, work, |stream, deliver| stream.push(arrival, deliver));
+    }
+
+    /// Takes what was received and need not wait any longer for what was sent. That begins at
+    /// `origin`, if nothing was told of it before.
+    fn sent(&mut self, origin: Option<u32>, now: MonotonicTime, work: &mut Work) {
+        if let Some(position) = self.streams[Direction::Sent.index()].position().or(origin) {
+            self.answers.reach(position);
+        }
+        while let Some(answer) = self.answers.next(now, &work.stream) {
+            self.transfer(&answer.data(), work);
+        }
     }
 
     /// Ends the connection, whose streams end at `positions`.
@@ -94,6 +128,9 @@ impl Connection {
             [Direction::Sent, Direction::Received].into_iter().zip(positions)
         {
             self.finish_stream(direction, position, time, work);
+            while let Some(answer) = self.answers.pop() {
+                self.transfer(&answer.data(), work);
+            }
         }
         for direction in [Direction::Sent, Direction::Received] {
             self.conversation.finish(direction, time, work);

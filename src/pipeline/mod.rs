@@ -11,6 +11,7 @@
 //! [`Pipeline`] itself does no I/O: [`Worker`](worker::Worker) drives it live, and
 //! [`Replay`](crate::Replay) from what is there already.
 
+mod answers;
 mod connection;
 mod connections;
 mod conversation;

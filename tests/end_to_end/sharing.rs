@@ -10,7 +10,8 @@ use std::collections::HashSet;
 
 tests! {
     core: a_descriptor_is_used_again, descriptors_are_duplicated, a_child_goes_on, children_serve,
-        a_connection_is_passed_to_a_worker, threads_share_a_connection, many_processes_wait;
+        a_connection_is_passed_to_a_worker, threads_share_a_connection, many_processes_wait,
+        an_answer_comes_before_its_request_was_told;
 }
 
 const BODY: u64 = 100;
@@ -99,5 +100,16 @@ fn many_processes_wait(setup: &Setup) -> Outcome {
         pair.request("GET", 0).response(200, BODY);
         assert!(workers.contains(&pair.server.traffic.process.pid.0), "one of the workers");
     }
+    Ok(())
+}
+
+/// One thread is still sending, and what it sends is told of when it is done, when another receives
+/// the answer to the first request of it.
+fn an_answer_comes_before_its_request_was_told(setup: &Setup) -> Outcome {
+    let (observed, facts) = share(setup, "early", 2)?;
+    let (client, server) = (facts.one("client"), facts.one("server"));
+    let body = 4 << 20;
+    observed.pair("/early/0").between(client, server).request("GET", 0).response(200, BODY);
+    observed.pair("/early/1").between(client, server).request("POST", body).response(200, BODY);
     Ok(())
 }

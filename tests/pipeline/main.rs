@@ -8,6 +8,7 @@
 )]
 
 mod account;
+mod answers;
 mod bounds;
 mod connections;
 mod protocols;

@@ -7,6 +7,9 @@ use pixie::time::MonotonicTime;
 use pixie::{Record, Replay, Stats, sinks};
 use std::collections::HashMap;
 
+/// The place of a stream's first byte: not far below 2^32, so that every test wraps around.
+const ORIGIN: u32 = u32::MAX - 100;
+
 /// Time between two events, unless something else is said: 1 µs.
 const STEP: u64 = 1_000;
 
@@ -71,6 +74,14 @@ impl Wire {
         self.events.push(Told::Data { data, captured: captured.to_vec() });
     }
 
+    /// Bytes that were received when this end had sent so many, told of or not.
+    pub(crate) fn receive_after(&mut self, id: u64, sent: u32, bytes: &[u8]) {
+        self.send(id, Direction::Received, bytes);
+        if let Some(Told::Data { data, .. }) = self.events.last_mut() {
+            data.sent_until = Some(ORIGIN.wrapping_add(sent));
+        }
+    }
+
     /// A transfer of which no event tells.
     pub(crate) fn lose(&mut self, id: u64, direction: Direction, length: usize) {
         self.advance(id, direction, length);
@@ -80,6 +91,12 @@ impl Wire {
     pub(crate) fn exchange(&mut self, id: u64, path: &str) {
         self.send(id, Direction::Received, get(path).as_bytes());
         self.send(id, Direction::Sent, answer(path).as_bytes());
+    }
+
+    /// The same, as a client sees them.
+    pub(crate) fn exchange_as_client(&mut self, id: u64, path: &str) {
+        self.send(id, Direction::Sent, get(path).as_bytes());
+        self.send(id, Direction::Received, answer(path).as_bytes());
     }
 
     pub(crate) fn close(&mut self, id: u64) {
@@ -120,8 +137,7 @@ impl Wire {
     }
 
     fn advance(&mut self, id: u64, direction: Direction, length: usize) -> u32 {
-        // Not far below 2^32, so that every test wraps around.
-        let position = self.positions.entry((id, direction)).or_insert(u32::MAX - 100);
+        let position = self.positions.entry((id, direction)).or_insert(ORIGIN);
         let start = *position;
         *position = start.wrapping_add(u32::try_from(length).unwrap());
         self.bytes += length as u64;

@@ -1,7 +1,7 @@
 /* One socket known by many descriptors, processes and threads, and one descriptor that is many
  * sockets after another.
  *
- * sharing reuse|dup|fork|prefork|pass|threads|waiting PORT */
+ * sharing reuse|dup|fork|prefork|pass|threads|waiting|early PORT */
 #include "peer.h"
 #include <pthread.h>
 
@@ -253,6 +253,70 @@ static void run_threads(void)
 	finish(server);
 }
 
+enum { SMALL = 32 << 10, BIG = 4 << 20 };
+
+static int answered[2];
+
+/* Answers the first request, and reads the second one only once that was read. */
+static void serve_in_steps(void *argument)
+{
+	char path[256];
+	(void)argument;
+	struct stream *stream = stream_new(tcp_accept(listener));
+	REQUIRE(get_request(stream, path));
+	put_response(stream, path, BODY);
+	REQUIRE(CHECK(read(answered[0], path, 1)) == 1);
+	REQUIRE(get_request(stream, path));
+	put_response(stream, path, BODY);
+	CHECK(close(stream->fd));
+	free(stream);
+}
+
+/* Keeps what is put, to be sent later. */
+static char *kept;
+static size_t kept_length;
+
+static ssize_t put_later(int fd, const char *bytes, size_t length)
+{
+	(void)fd;
+	memcpy(kept + kept_length, bytes, length);
+	kept_length += length;
+	return length;
+}
+
+static void *send_kept(void *stream)
+{
+	REQUIRE(CHECK(send(((struct stream *)stream)->fd, kept, kept_length, 0)) == (ssize_t)kept_length);
+	return NULL;
+}
+
+/* One call sends two requests, and the answer to the first is read before that call returns: the
+ * second one is too big for the buffers. */
+static void run_early(void)
+{
+	int small = SMALL;
+	pthread_t sender;
+	CHECK(pipe(answered));
+	CHECK(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)));
+	pid_t server = start("server", serve_in_steps, NULL);
+	struct stream *stream = stream_new(tcp_connect(port));
+	CHECK(setsockopt(stream->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)));
+	kept = malloc(BIG + 1024);
+	REQUIRE(kept);
+	stream->put = put_later;
+	put_request(stream, "/early/0", 0);
+	put_request(stream, "/early/1", BIG);
+	REQUIRE(pthread_create(&sender, NULL, send_kept, stream) == 0);
+	get_response(stream, "/early/0");
+	REQUIRE(pthread_tryjoin_np(sender, NULL) == EBUSY);
+	CHECK(write(answered[1], "", 1));
+	get_response(stream, "/early/1");
+	REQUIRE(pthread_join(sender, NULL) == 0);
+	CHECK(close(stream->fd));
+	free(kept);
+	finish(server);
+}
+
 int main(int count, char **values)
 {
 	static const struct {
@@ -261,7 +325,7 @@ int main(int count, char **values)
 	} scenarios[] = {
 		{ "reuse", run_reuse },	    { "dup", run_dup },	  { "fork", run_fork },
 		{ "prefork", run_prefork }, { "pass", run_pass }, { "threads", run_threads },
-		{ "waiting", run_waiting },
+		{ "waiting", run_waiting }, { "early", run_early },
 	};
 	if (count != 3)
 		return 2;

@@ -21,23 +21,27 @@ const EVENT_SECURE: u8 = 6;
 const FLAG_END: u8 = 1;
 const FLAG_SENT_KNOWN: u8 = 2;
 const FLAG_RECEIVED_KNOWN: u8 = 4;
+const FLAG_OTHER_KNOWN: u8 = 8;
 
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
 /// Size of `struct event`.
-pub(crate) const EVENT_SIZE: usize = 32;
+pub(crate) const EVENT_SIZE: usize = 40;
 /// Size of `struct address`.
 pub(crate) const ADDRESS_SIZE: usize = 24;
 /// Size of `struct datagram_event`.
 pub(crate) const DATAGRAM_SIZE: usize = EVENT_SIZE + ADDRESS_SIZE;
 /// Size of `struct open_event`.
-pub(crate) const OPEN_SIZE: usize = 120;
+pub(crate) const OPEN_SIZE: usize = EVENT_SIZE + 88;
 /// Size of `struct open_unix_event`.
-pub(crate) const OPEN_UNIX_SIZE: usize = 344;
+pub(crate) const OPEN_UNIX_SIZE: usize = OPEN_SIZE + 224;
 /// Size of `struct secure_event`.
-pub(crate) const SECURE_SIZE: usize = 80;
+pub(crate) const SECURE_SIZE: usize = EVENT_SIZE + 48;
+/// Where `struct open_event` has its addresses.
+pub(crate) const OPEN_LOCAL: usize = EVENT_SIZE + 40;
+pub(crate) const OPEN_REMOTE: usize = OPEN_LOCAL + ADDRESS_SIZE;
 /// `UNIX_PATH`.
 const UNIX_PATH: usize = 108;
 
@@ -103,6 +107,7 @@ struct Header {
     connection: ConnectionId,
     position: u32,
     length: u32,
+    other: u32,
 }
 
 impl Header {
@@ -120,6 +125,7 @@ impl Header {
             connection: ConnectionId(u64_at(header, 16)?),
             position: u32_at(header, 24)?,
             length: u32_at(header, 28)?,
+            other: u32_at(header, 32)?,
         })
     }
 
@@ -149,6 +155,7 @@ impl Header {
             hole,
             peer,
             end: self.flags & FLAG_END != 0,
+            sent_until: (self.flags & FLAG_OTHER_KNOWN != 0).then_some(self.other),
         })
     }
 
@@ -169,49 +176,53 @@ impl Header {
         let fixed: &[u8; SECURE_SIZE] = record.first_chunk()?;
         Some(Secure {
             session: self.connection,
-            carrier: Some(ConnectionId(u64_at(fixed, 48)?)).filter(|carrier| carrier.0 != 0),
+            carrier: Some(ConnectionId(u64_at(fixed, EVENT_SIZE + 16)?))
+                .filter(|carrier| carrier.0 != 0),
             time: self.time,
-            pid: Pid(u32_at(fixed, 56)?),
-            start_time_ns: u64_at(fixed, 32)?,
-            comm: *fixed[64..].first_chunk()?,
-            cgroup: Some(CgroupId(u64_at(fixed, 40)?)).filter(|cgroup| cgroup.0 != 0),
+            pid: Pid(u32_at(fixed, EVENT_SIZE + 24)?),
+            start_time_ns: u64_at(fixed, EVENT_SIZE)?,
+            comm: *fixed[EVENT_SIZE + 32..].first_chunk()?,
+            cgroup: Some(CgroupId(u64_at(fixed, EVENT_SIZE + 8)?)).filter(|cgroup| cgroup.0 != 0),
             library: None,
             version: None,
-            target: u32_at(fixed, 60)?,
+            target: u32_at(fixed, EVENT_SIZE + 28)?,
         })
     }
 
     fn open(&self, record: &[u8]) -> Option<Open> {
         let fixed: &[u8; OPEN_SIZE] = record.first_chunk()?;
-        let transport = match fixed[52] {
+        let transport = match fixed[EVENT_SIZE + 20] {
             1 => Transport::Tcp,
             2 => Transport::Udp,
             3 => Transport::UnixStream,
             4 => Transport::UnixDatagram,
             _ => return None,
         };
-        let role = match fixed[53] {
+        let role = match fixed[EVENT_SIZE + 21] {
             1 => Some(Role::Client),
             2 => Some(Role::Server),
             _ => None,
         };
-        let (local, remote) = if u16_at(fixed, 72 + 18)? == AF_UNIX {
+        let (local, remote) = if u16_at(fixed, OPEN_LOCAL + 18)? == AF_UNIX {
             let unix: &[u8; OPEN_UNIX_SIZE] = record.first_chunk()?;
-            (unix_address(unix, 120, 128)?, unix_address(unix, 124, 128 + UNIX_PATH)?)
+            (
+                unix_address(unix, OPEN_SIZE, OPEN_SIZE + 8)?,
+                unix_address(unix, OPEN_SIZE + 4, OPEN_SIZE + 8 + UNIX_PATH)?,
+            )
         } else {
             let address = |bytes| Some(socket_address(bytes)?.map(Address::Inet));
             (
-                address(&fixed[72..96])?,
-                address(&fixed[96..120])?.filter(|end| end.port() != Some(0)),
+                address(&fixed[OPEN_LOCAL..OPEN_REMOTE])?,
+                address(&fixed[OPEN_REMOTE..])?.filter(|end| end.port() != Some(0)),
             )
         };
         Some(Open {
             connection: self.connection,
             time: self.time,
-            pid: Pid(u32_at(fixed, 48)?),
-            start_time_ns: u64_at(fixed, 32)?,
-            comm: *fixed[56..].first_chunk()?,
-            cgroup: Some(CgroupId(u64_at(fixed, 40)?)).filter(|cgroup| cgroup.0 != 0),
+            pid: Pid(u32_at(fixed, EVENT_SIZE + 16)?),
+            start_time_ns: u64_at(fixed, EVENT_SIZE)?,
+            comm: *fixed[EVENT_SIZE + 24..].first_chunk()?,
+            cgroup: Some(CgroupId(u64_at(fixed, EVENT_SIZE + 8)?)).filter(|cgroup| cgroup.0 != 0),
             transport,
             local,
             remote,
@@ -273,6 +284,8 @@ mod tests {
         record.extend(9u64.to_ne_bytes());
         record.extend(100u32.to_ne_bytes());
         record.extend(length.to_ne_bytes());
+        record.extend(50u32.to_ne_bytes());
+        record.extend([0; 4]);
         record.extend(payload);
         record
     }
@@ -287,6 +300,7 @@ mod tests {
                 assert_eq!(data.direction, Direction::Received);
                 assert_eq!(data.connection, ConnectionId(9));
                 assert_eq!(data.time, MonotonicTime(7));
+                assert_eq!(data.sent_until, None, "it is not said");
             }
             other => panic!("{other:?}"),
         })
@@ -297,7 +311,7 @@ mod tests {
     fn a_record_of_another_form_is_refused() {
         assert!(decode(&data_record(11, 10, &[0; 16]), |_| ()).is_none(), "more than there was");
         assert!(decode(&data_record(9, 10, &[0; 8]), |_| ()).is_none(), "more than there is");
-        assert!(decode(&[EVENT_DATA; 31], |_| ()).is_none(), "too short");
+        assert!(decode(&[EVENT_DATA; EVENT_SIZE - 1], |_| ()).is_none(), "too short");
         let mut unknown = data_record(0, 0, &[]);
         unknown[0] = 200;
         assert!(decode(&unknown, |_| ()).is_none(), "of no known kind");

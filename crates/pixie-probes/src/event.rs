@@ -127,6 +127,10 @@ pub struct Data<'a> {
     pub peer: Option<SocketAddr>,
     /// True when no more bytes will come in this direction; `length` is then 0.
     pub end: bool,
+    /// Of bytes that were received, where it is known and matters: the place in the other stream
+    /// that this end had sent up to by then. What was received may answer what stands before it,
+    /// even if that is told of later.
+    pub sent_until: Option<u32>,
 }
 
 impl Open {
@@ -173,6 +177,7 @@ impl<'a> Data<'a> {
             hole: Cause::CaptureLimit,
             peer: None,
             end: false,
+            sent_until: None,
         }
     }
 }

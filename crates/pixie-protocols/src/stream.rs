@@ -206,6 +206,12 @@ impl Stream {
         }
     }
 
+    /// The place of the next byte to deliver, modulo 2^32; `None` before the first arrival.
+    #[must_use]
+    pub fn position(&self) -> Option<u32> {
+        self.next.map(|next| next as u32)
+    }
+
     /// Bytes of memory that are held now.
     #[must_use]
     pub fn memory(&self) -> usize {

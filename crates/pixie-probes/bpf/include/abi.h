@@ -45,6 +45,7 @@ enum event_flag {
 	FLAG_END = 1,            /* data: no more will come in this direction */
 	FLAG_SENT_KNOWN = 2,     /* close: the final position of what was sent is known */
 	FLAG_RECEIVED_KNOWN = 4, /* close: the same, of what was received */
+	FLAG_OTHER_KNOWN = 8,    /* data: `other` is known */
 };
 
 /* What every event starts with. */
@@ -58,6 +59,12 @@ struct event {
 	__u64 connection;
 	__u32 position; /* data: of the first byte, modulo 2^32; close: final, of what was sent */
 	__u32 length;   /* data: bytes transferred; close: final position of what was received; exit: pid */
+	/*
+	 * Data that was received: the position up to which this end had sent by then, where part of that
+	 * was not told of yet, because the call that sent it is still on its way back.
+	 */
+	__u32 other;
+	__u32 _pad;
 };
 
 struct address {

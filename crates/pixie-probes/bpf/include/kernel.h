@@ -123,6 +123,7 @@ struct tcp_sock {
 	__u32 rcv_nxt;
 	__u32 copied_seq;
 	__u32 write_seq;
+	__u32 data_segs_out;
 };
 
 struct unix_address {

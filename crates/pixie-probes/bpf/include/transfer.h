@@ -21,6 +21,8 @@ struct transfer {
 	__u8 hole;
 	__u8 flags;
 	__u8 _pad;
+	__u32 other; /* as in an event */
+	__u32 _pad2;
 	struct address peer;    /* of a datagram */
 	struct payload payload; /* of a datagram */
 };
@@ -88,6 +90,7 @@ static __always_inline void tell_sized(void *ring, struct transfer *transfer, co
 	event->connection = transfer->connection;
 	event->position = transfer->position;
 	event->length = length;
+	event->other = transfer->other;
 	submit(event);
 }
 
@@ -250,11 +253,29 @@ static __always_inline __u32 tcp_position(struct sock *sk, struct tcp_sock *tcp,
 }
 
 /*
+ * Another thread may have sent what this answers, and its call, at whose end that is told, may not
+ * have ended yet: says how far this end had sent, where not all of that was told.
+ */
+static __always_inline void note_untold(struct transfer *transfer, struct sock *sk,
+					struct tcp_sock *tcp, struct state *state)
+{
+	__u32 sent = READ(tcp, write_seq);
+
+	/* A FIN takes a place in the sequence, but is no byte. */
+	if (READ(sk, sk_shutdown) & SEND_SHUTDOWN)
+		sent -= 1;
+	if (state->flags & STATE_SENT ? sent == state->position[SENT] : !READ(tcp, data_segs_out))
+		return;
+	transfer->other = sent;
+	transfer->flags |= FLAG_OTHER_KNOWN;
+}
+
+/*
  * Where the first byte of this transfer stands in its stream. TCP keeps count itself, which needs
  * no state of ours, tells of transfers that were missed, and works for connections older than we.
  */
-static __always_inline __u32 position_of(struct sock *sk, struct state *state, __u32 direction,
-					 __u32 length, __u32 behind)
+static __always_inline void place(struct transfer *transfer, struct sock *sk, struct state *state,
+				  __u32 direction, __u32 length, __u32 behind)
 {
 	struct tcp_sock *tcp = NULL;
 	__u32 position = state->position[direction & 1];
@@ -263,12 +284,13 @@ static __always_inline __u32 position_of(struct sock *sk, struct state *state, _
 		tcp = as_tcp(sk);
 	/* With kTLS on it, the sequence is that of the ciphertext: go on counting. */
 	if (tcp && !READ(tcp, inet_conn.icsk_ulp_ops)) {
-		position = direction == SENT ? READ(tcp, write_seq) : received_position(sk, tcp);
-		position -= length + behind;
+		position = tcp_position(sk, tcp, direction) - length - behind;
+		if (direction == RECEIVED)
+			note_untold(transfer, sk, tcp, state);
 	}
+	transfer->position = position;
 	state->position[direction & 1] = position + length;
 	state->flags |= direction == SENT ? STATE_SENT : STATE_RECEIVED;
-	return position;
 }
 
 /*
@@ -377,7 +399,7 @@ static __always_inline void tell_transfer(__u32 slot, struct sock *sk, struct st
 		announce(sk, state, pid);
 	/* Later than the announcement, whichever thread made it. */
 	transfer->time = bpf_ktime_get_ns();
-	transfer->position = position_of(sk, state, direction, length, payload->behind);
+	place(transfer, sk, state, direction, length, payload->behind);
 	if (state->flags & STATE_EXCLUDED)
 		return;
 	transfer->connection = state->connection;
