@@ -1,11 +1,12 @@
 //! Runs other programs.
 
-use crate::steps::Tally;
+use crate::steps::{Log, Tally};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 /// The folder of the project.
 pub(crate) fn root() -> PathBuf {
@@ -76,21 +77,32 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a command that runs tests, shows what it writes, and adds up what it says of them.
-pub(crate) fn tally(command: &mut Command) -> Result<Tally> {
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| not_started(command))?;
+/// Runs a command that runs tests, logs what it writes, and adds up what it says of them.
+pub(crate) fn tally(command: &mut Command, log: &Log) -> Result<Tally> {
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| not_started(command))?;
+    let (output, errors) = (child.stdout.take(), child.stderr.take());
     let mut tally = Tally::default();
-    for line in BufReader::new(child.stdout.take().context("no output")?).split(b'\n') {
-        let line = line?;
-        let line = String::from_utf8_lossy(&line);
-        println!("{line}");
-        tally.add(Tally::of_line(&line));
-    }
+    thread::scope(|scope| -> Result<()> {
+        let errors = scope.spawn(|| each_line(errors, |line| log.line(line)));
+        each_line(output, |line| {
+            log.line(line);
+            tally.add(Tally::of_line(line));
+        })?;
+        errors.join().unwrap_or_else(|_| bail!("its errors could not be shown"))
+    })?;
     let status = child.wait()?;
     if !status.success() && tally.failed == 0 {
         bail!("{}: {status}", show(command));
     }
     Ok(tally)
+}
+
+fn each_line(output: Option<impl Read>, mut action: impl FnMut(&str)) -> Result<()> {
+    for line in BufReader::new(output.context("no output")?).split(b'\n') {
+        action(&String::from_utf8_lossy(&line?));
+    }
+    Ok(())
 }
 
 fn not_started(command: &Command) -> String {

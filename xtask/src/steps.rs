@@ -4,7 +4,7 @@ use anyhow::{Error, anyhow};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -81,22 +81,63 @@ pub(crate) fn skip(reason: impl Into<String>) -> Outcome {
 }
 
 /// Where a step writes what it has to say.
-#[derive(Clone)]
-pub(crate) enum Log {
-    /// To standard output, as it comes.
-    Shown,
-    /// Here, to be shown as a whole when the step is done: others are done beside it.
-    Kept(Sender<String>),
+#[derive(Clone, Default)]
+pub(crate) struct Log {
+    /// Here, to be shown as a whole when the step is done, as others are done beside it; else to
+    /// standard output, as it comes.
+    kept: Option<Sender<String>>,
+    excerpt: Arc<Mutex<Excerpt>>,
 }
 
 impl Log {
     /// Writes a line.
     pub(crate) fn line(&self, line: &str) {
-        match self {
-            Self::Shown => println!("{line}"),
+        self.excerpt.lock().unwrap_or_else(PoisonError::into_inner).add(line);
+        match &self.kept {
+            None => println!("{line}"),
             // Nobody listens any more when all is over.
-            Self::Kept(lines) => drop(lines.send(line.to_owned())),
+            Some(lines) => drop(lines.send(line.to_owned())),
         }
+    }
+
+    fn excerpt(&self) -> Vec<String> {
+        std::mem::take(&mut *self.excerpt.lock().unwrap_or_else(PoisonError::into_inner)).lines()
+    }
+}
+
+/// Of what a step wrote, what says why it failed: its failures with what follows each panic, and its
+/// last lines. That is shown again at the end, which is what is left of a log that was cut short.
+#[derive(Default)]
+struct Excerpt {
+    failures: Vec<String>,
+    last: VecDeque<String>,
+    /// So many lines that come next belong to a failure.
+    following: usize,
+}
+
+impl Excerpt {
+    const FAILURES: usize = 40;
+    const LAST: usize = 15;
+    const BEHIND_PANIC: usize = 6;
+
+    fn add(&mut self, line: &str) {
+        if line.contains("panicked at ") {
+            self.following = Self::BEHIND_PANIC;
+        }
+        let is_of_failure = self.following > 0 || line.contains("FAILED");
+        self.following = self.following.saturating_sub(1);
+        if is_of_failure && self.failures.len() < Self::FAILURES {
+            self.failures.push(line.to_owned());
+            return;
+        }
+        if self.last.len() == Self::LAST {
+            self.last.pop_front();
+        }
+        self.last.push_back(line.to_owned());
+    }
+
+    fn lines(self) -> Vec<String> {
+        self.failures.into_iter().chain(self.last).collect()
     }
 }
 
@@ -110,8 +151,11 @@ impl Job {
     fn run(self) -> Done {
         let (sender, lines) = mpsc::channel();
         let began = Instant::now();
-        let outcome = (self.action)(&Log::Kept(sender));
-        Done { name: self.name, lines: lines.iter().collect(), outcome, took: began.elapsed() }
+        let log = Log { kept: Some(sender), ..Log::default() };
+        let outcome = (self.action)(&log);
+        let (excerpt, took) = (log.excerpt(), began.elapsed());
+        drop(log);
+        Done { name: self.name, lines: lines.iter().collect(), excerpt, outcome, took }
     }
 }
 
@@ -119,6 +163,7 @@ impl Job {
 struct Done {
     name: String,
     lines: Vec<String>,
+    excerpt: Vec<String>,
     outcome: Outcome,
     took: Duration,
 }
@@ -127,16 +172,19 @@ struct Done {
 #[derive(Default)]
 pub(crate) struct Steps {
     lines: Vec<String>,
+    /// What those wrote that failed.
+    excerpts: Vec<String>,
     total: Tally,
 }
 
 impl Steps {
     /// Does a step, and notes what became of it.
-    pub(crate) fn step(&mut self, name: &str, action: impl FnOnce() -> Outcome) {
+    pub(crate) fn step(&mut self, name: &str, action: impl FnOnce(&Log) -> Outcome) {
         println!("\n=== {name}");
         let began = Instant::now();
-        let outcome = action();
-        self.note(name, outcome, began.elapsed());
+        let log = Log::default();
+        let outcome = action(&log);
+        self.note(name, outcome, began.elapsed(), log.excerpt());
     }
 
     /// Does steps beside each other, so many at once, the first ones first. What each wrote is shown
@@ -161,18 +209,20 @@ impl Steps {
             for done in finished {
                 println!("\n=== {}", done.name);
                 done.lines.iter().for_each(|line| println!("{line}"));
-                self.note(&done.name, done.outcome, done.took);
+                self.note(&done.name, done.outcome, done.took, done.excerpt);
                 missing -= 1;
             }
             for _ in 0..missing {
                 let panicked = Err(Stop::Failed(anyhow!("it panicked")));
-                self.note("a step", panicked, Duration::ZERO);
+                self.note("a step", panicked, Duration::ZERO, Vec::new());
             }
         });
     }
 
     /// Notes what became of a step.
-    fn note(&mut self, name: &str, outcome: Outcome, took: Duration) {
+    fn note(&mut self, name: &str, outcome: Outcome, took: Duration, excerpt: Vec<String>) {
+        let before = self.total.failed;
+        let mut excerpt = excerpt;
         let (word, tally, detail) = match outcome {
             Ok(tally) if tally.failed > 0 => ("FAILED", tally, tally.to_string()),
             Ok(tally) if tally == Tally::ONE => ("passed", tally, String::new()),
@@ -183,19 +233,26 @@ impl Steps {
             }
             Err(Stop::Failed(error)) => {
                 println!("failed: {error:#}");
-                let line = error.to_string().lines().next().unwrap_or_default().to_owned();
+                let text = format!("{error:#}");
+                let line = text.lines().next().unwrap_or_default().to_owned();
+                excerpt.extend(text.lines().map(str::to_owned));
                 ("FAILED", Tally { failed: 1, ..Tally::default() }, line)
             }
         };
         self.total.add(tally);
+        if self.total.failed > before {
+            self.excerpts.push(format!("\n=== {name}, where it failed"));
+            self.excerpts.append(&mut excerpt);
+        }
         let took = seconds(took);
         let line = format!("{word:<8} {name:<28} {took:>8}  {detail}");
         self.lines.push(line.trim_end().to_owned());
     }
 
-    /// Shows what became of every step, then the sum alone on the last line. True when nothing
-    /// failed.
+    /// Shows what those steps wrote that failed, what became of every step, and the sum alone on the
+    /// last line. True when nothing failed.
     pub(crate) fn close(self) -> bool {
+        self.excerpts.iter().for_each(|line| println!("{line}"));
         println!();
         for line in &self.lines {
             println!("{line}");
@@ -229,6 +286,32 @@ mod tests {
         {
             assert_eq!(Tally::of_line(line), Tally::default(), "{line}");
         }
+    }
+
+    #[test]
+    fn what_failed_is_shown_again() {
+        let mut steps = Steps::default();
+        steps.step("long", |log| {
+            log.line("thread 'a' panicked at a.rs:1:1:");
+            (0..100).for_each(|number| log.line(&format!("line {number}")));
+            log.line("test a ... FAILED");
+            Err(Stop::Failed(anyhow!("it broke\nin pieces")))
+        });
+        let shown = steps.excerpts.join("\n");
+        assert!(shown.contains("a.rs:1:1:\nline 0\n"), "{shown}");
+        assert!(shown.contains("line 4\ntest a ... FAILED\nline 85\n"), "{shown}");
+        assert!(shown.ends_with("line 99\nit broke\nin pieces"), "{shown}");
+        assert!(steps.lines[0].ends_with("it broke"), "{}", steps.lines[0]);
+    }
+
+    #[test]
+    fn what_passed_is_not_shown_again() {
+        let mut steps = Steps::default();
+        steps.step("good", |log| {
+            log.line("it panicked at nothing");
+            Ok(Tally::ONE)
+        });
+        assert!(steps.excerpts.is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::command::{
     cargo, command, installed, is_root, metadata, output, root, run, tally, targets,
 };
-use crate::steps::{Job, Outcome, Steps, Tally, skip};
+use crate::steps::{Job, Log, Outcome, Steps, Tally, skip};
 use crate::{bpf, fuzz, oracle, overhead, packages, vm};
 use anyhow::{Context, Result, bail};
 use std::process::{Command, ExitCode};
@@ -46,11 +46,11 @@ impl Options {
 pub(crate) fn main(arguments: &[String]) -> Result<ExitCode> {
     let options = Options::read(arguments)?;
     let mut steps = Steps::default();
-    steps.step("packages", || done(packages::install()));
+    steps.step("packages", |_| done(packages::install()));
     checks(&mut steps);
     tests(&mut steps);
     if options.quick {
-        let quick = || skip("--quick was given");
+        let quick = |_: &Log| skip("--quick was given");
         steps.step("fuzz targets", quick);
         steps.step("virtual machines", quick);
     } else {
@@ -81,35 +81,40 @@ const SLOWEST: &str = "6.1";
 
 /// What is wrong without running anything.
 fn checks(steps: &mut Steps) {
-    steps.step("format", || done(run(&mut cargo(&["fmt", "--all", "--check"]))));
+    steps.step("format", |_| done(run(&mut cargo(&["fmt", "--all", "--check"]))));
     let all = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
-    steps.step("lints", || done(run(&mut cargo(&all))));
+    steps.step("lints", |_| done(run(&mut cargo(&all))));
     let bare = ["clippy", "--workspace", "--no-default-features", "--", "-D", "warnings"];
-    steps.step("lints without features", || done(run(&mut cargo(&bare))));
-    steps.step("documentation", || {
+    steps.step("lints without features", |_| done(run(&mut cargo(&bare))));
+    steps.step("documentation", |_| {
         let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
         done(run(doc.env("RUSTDOCFLAGS", "-D warnings")))
     });
-    steps.step("eBPF objects", bpf::check);
-    steps.step("dependencies", dependencies);
-    steps.step("advisories", advisories);
-    steps.step("packaging", packaging);
+    steps.step("eBPF objects", |_| bpf::check());
+    steps.step("dependencies", |_| dependencies());
+    steps.step("advisories", |_| advisories());
+    steps.step("packaging", |_| packaging());
 }
 
 fn tests(steps: &mut Steps) {
-    steps.step("tests", || {
-        let mut total = tally(&mut test(&["--workspace", "--exclude=pixie", "--all-targets"]))?;
+    steps.step("tests", |log| {
+        let mut total =
+            tally(&mut test(&["--workspace", "--exclude=pixie", "--all-targets"]), log)?;
         let named = own_tests()?;
-        total.add(tally(test(&["--package=pixie", "--lib", "--bins", "--examples"]).args(named))?);
+        total.add(tally(
+            test(&["--package=pixie", "--lib", "--bins", "--examples"]).args(named),
+            log,
+        )?);
         Ok(total)
     });
-    steps.step("documentation's tests", || Ok(tally(&mut test(&["--workspace", "--doc"]))?));
-    steps.step("captures as tshark sees them", oracle::test);
-    steps.step("end to end", || {
+    steps
+        .step("documentation's tests", |log| Ok(tally(&mut test(&["--workspace", "--doc"]), log)?));
+    steps.step("captures as tshark sees them", |_| oracle::test());
+    steps.step("end to end", |log| {
         if !is_root() {
             return skip("it attaches to the kernel: run it as root");
         }
-        Ok(tally(&mut test(&["--package=pixie", "--test", END_TO_END]))?)
+        Ok(tally(&mut test(&["--package=pixie", "--test", END_TO_END]), log)?)
     });
 }
 
@@ -172,7 +177,7 @@ fn test(arguments: &[&str]) -> Command {
 fn fuzz_targets(steps: &mut Steps, seconds: u64) {
     let mut built = None;
     let mut targets = Vec::new();
-    steps.step("fuzz targets build", || {
+    steps.step("fuzz targets build", |_| {
         targets = fuzz::targets()?;
         built = Some(fuzz::build()?);
         Ok(Tally::ONE)
@@ -183,7 +188,7 @@ fn fuzz_targets(steps: &mut Steps, seconds: u64) {
     for targets in targets.chunks(fuzz::at_once()) {
         let name = format!("fuzz {}", targets.join(", "));
         let effort = |target: &str| fuzz_effort(target, seconds);
-        steps.step(&name, || Ok(fuzz::fuzz(&built, targets, effort)));
+        steps.step(&name, |_| Ok(fuzz::fuzz(&built, targets, effort)));
     }
 }
 
@@ -219,7 +224,9 @@ fn packaging() -> Outcome {
     if !uncommitted.is_empty() {
         return skip("there are changes that are not committed");
     }
-    done(run(&mut cargo(&["package", "--workspace", "--exclude=xtask", "--quiet"])))
+    // What is built from the packages is what has been built before: nothing is to be fetched.
+    let arguments = ["package", "--workspace", "--exclude=xtask", "--offline"];
+    done(output(&mut cargo(&arguments)).map(drop))
 }
 
 fn done(result: Result<()>) -> Outcome {

@@ -47,7 +47,7 @@ pub(super) fn count() -> Result<()> {
     println!("instructions a request and its answer, in both ends, kernel and agent together:");
     let programs = Programs::build()?;
     for kernel in KERNELS {
-        for Count { name, instructions, ratio } in programs.count(*kernel, &Log::Shown)? {
+        for Count { name, instructions, ratio } in programs.count(*kernel, &Log::default())? {
             println!("  {:<6} {name:<10} {instructions:>10.0}  x {ratio:.2}", kernel.version);
         }
     }

@@ -105,9 +105,9 @@ pub(crate) fn main(arguments: &[String]) -> Result<ExitCode> {
     let mut steps = Steps::default();
     for kernel in &options.kernels {
         let name = format!("Linux {}", kernel.version);
-        steps.step(&name, || match &options.program {
-            Some(program) => run_program(*kernel, program, &options, &Log::Shown),
-            None => run_tests(*kernel, &options, &Log::Shown),
+        steps.step(&name, |log| match &options.program {
+            Some(program) => run_program(*kernel, program, &options, log),
+            None => run_tests(*kernel, &options, log),
         });
     }
     Ok(if steps.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
