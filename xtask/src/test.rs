@@ -133,9 +133,12 @@ const FUZZ_RUNS: &[(&str, u64)] = &[
     ("replay", 600_000),
     ("stream", 600_000),
     ("symbols_elf", 20_000),
+    ("symbols_lines", 60_000),
+    ("symbols_lists", 200_000),
     ("symbols_pclntab", 100_000),
     ("tls", 300_000),
     ("tls_inspect", 20_000),
+    ("unwind_tables", 60_000),
     ("websocket", 300_000),
 ];
 

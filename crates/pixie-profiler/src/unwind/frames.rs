@@ -16,6 +16,9 @@ pub(crate) type Reader<'a> = EndianSlice<'a, LittleEndian>;
 pub(crate) const FRAME_POINTER: Register = X86_64::RBP;
 pub(crate) const STACK_POINTER: Register = X86_64::RSP;
 const RETURN_ADDRESS: Register = X86_64::RA;
+/// The longest common part of functions that is read, in bytes. It is gone through for each of them, and
+/// real ones have some 30.
+const MAX_COMMON: usize = 512;
 /// Where glibc says that the kernel left the stack pointer when a signal came.
 const SIGNAL_STACK_POINTER: Cfa = Cfa::AtStackPointer(160, 0);
 
@@ -54,7 +57,10 @@ where
         let function = partial.parse(|section, bases, offset| {
             common
                 .entry(UnwindOffset::into(offset))
-                .or_insert_with(|| section.cie_from_offset(bases, offset).ok())
+                .or_insert_with(|| {
+                    let common = section.cie_from_offset(bases, offset).ok()?;
+                    (common.entry_len() <= MAX_COMMON).then_some(common)
+                })
                 .clone()
                 .ok_or(gimli::Error::NotCiePointer(0))
         });

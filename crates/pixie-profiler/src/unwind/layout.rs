@@ -91,7 +91,8 @@ impl Layout {
         };
         let mut covered = 0;
         for function in &self.functions {
-            if function.end <= covered {
+            // Of one whose rows are damaged nothing is known: its place is a gap.
+            if function.end <= covered || function.count == 0 {
                 continue;
             }
             if function.start > covered && covered != 0 {
@@ -127,6 +128,21 @@ mod tests {
             frame_pointer: Saved::Kept,
             return_address: Saved::AtCfa(-8),
         }
+    }
+
+    #[test]
+    fn a_function_without_rows_is_not_taken_for_the_one_before() {
+        let mut layout = Layout::default();
+        layout.begin(0x90, 0x100);
+        layout.begin(0x100, 0x110);
+        layout.row(0x100, rule(8)).unwrap();
+        layout.begin(0x110, 0x120);
+        layout.begin(0x120, 0x130);
+        layout.row(0x120, rule(8)).unwrap();
+        let table = layout.finish();
+        let rows: Vec<_> =
+            table.rows.iter().map(|row| (row.address, row.rule == Row::NONE)).collect();
+        assert_eq!(rows, [(0x100, false), (0x110, true), (0x120, false), (0x130, true)]);
     }
 
     #[test]
