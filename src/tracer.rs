@@ -1,6 +1,6 @@
 use crate::builder::Builder;
 use crate::pipeline::Pipeline;
-use crate::pipeline::delivery::{Delivery, SharedDelivery};
+use crate::pipeline::delivery::{Delivery, QueueLimits, SharedDelivery};
 use crate::pipeline::worker::Worker;
 use crate::profiling::{ProfileWorker, SharedAccount};
 use crate::session::{Account, Running};
@@ -41,7 +41,7 @@ pub struct Live {
     profiling: Option<Profiling>,
     capture: CaptureOptions,
     through: Vec<Through>,
-    queue_records: usize,
+    queue: QueueLimits,
     poll_interval: Duration,
     stop_timeout: Duration,
 }
@@ -56,7 +56,7 @@ impl Default for Live {
             profiling: None,
             capture: CaptureOptions::default(),
             through: Vec::new(),
-            queue_records: 8 << 10,
+            queue: QueueLimits { records: 8 << 10, memory: 32 << 20 },
             poll_interval: Duration::from_millis(3),
             stop_timeout: Duration::from_secs(5),
         }
@@ -199,9 +199,16 @@ impl Tracer {
 impl Tracer {
     /// The most records that wait before a sink that is slower than the traffic; what comes then
     /// is dropped, counted and reported. Default 8,192, which is some 20 MB of records with small
-    /// bodies.
+    /// bodies. [`Tracer::queue_bytes`] is the other limit.
     pub fn queue_records(mut self, records: usize) -> Self {
-        self.source.queue_records = records.max(1);
+        self.source.queue.records = records.max(1) as u64;
+        self
+    }
+
+    /// The most memory, in bytes, of the records that wait before a sink, as [`Record::memory`]
+    /// estimates it. Default 32 MiB. Records that wait before several sinks are shared.
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.source.queue.memory = bytes as u64;
         self
     }
 
@@ -248,7 +255,7 @@ impl Tracer {
         if pipeline.is_none() && sampled.is_none() {
             return Ok(Session::idle(report));
         }
-        let delivery = SharedDelivery::new(Delivery::start(self.sinks, self.source.queue_records)?);
+        let delivery = SharedDelivery::new(Delivery::start(self.sinks, self.source.queue)?);
         // Half of the time is for the sinks.
         let drain = stop_timeout / 2;
         let filter = capture.filter.clone();

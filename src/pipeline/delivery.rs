@@ -13,9 +13,31 @@ use std::thread;
 use std::time::Instant;
 
 /// Records that travel together; all sinks share one copy.
-type Batch = Arc<[Record]>;
+type Batch = Arc<Records>;
 
-/// The most batches that wait before a sink. What bounds the memory is the number of records.
+struct Records {
+    records: Box<[Record]>,
+    /// About how many bytes of memory they take.
+    memory: u64,
+}
+
+impl Records {
+    fn new(records: impl IntoIterator<Item = Record>) -> Batch {
+        let records: Box<[Record]> = records.into_iter().collect();
+        let memory = records.iter().map(|record| record.memory() as u64).sum();
+        Arc::new(Self { records, memory })
+    }
+}
+
+/// What may wait before one sink.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueLimits {
+    pub(crate) records: u64,
+    /// Bytes of memory.
+    pub(crate) memory: u64,
+}
+
+/// The most batches that wait before a sink. [`QueueLimits`] bound what is in them.
 const QUEUED_BATCHES: usize = 4096;
 
 /// The sinks of a session, for each thread that has records for them.
@@ -45,8 +67,7 @@ pub(crate) struct Delivery {
 struct Outlet {
     /// `None` once the session stops.
     queue: Option<Sender<Batch>>,
-    /// The most records that wait.
-    capacity: u64,
+    limits: QueueLimits,
     interest: Interest,
     account: Arc<Account>,
     dropped: u64,
@@ -60,6 +81,8 @@ struct Outlet {
 struct Account {
     /// Records that wait, or that the sink is busy with.
     queued: AtomicU64,
+    /// The memory of batches that wait, or that the sink is busy with.
+    memory: AtomicU64,
     emitted: AtomicU64,
     failed: AtomicU64,
     panicked: AtomicU64,
@@ -69,7 +92,7 @@ struct Account {
 
 impl Delivery {
     /// Starts a thread for each sink.
-    pub(crate) fn start(sinks: Vec<Box<dyn Sink>>, capacity: usize) -> Result<Self, Error> {
+    pub(crate) fn start(sinks: Vec<Box<dyn Sink>>, limits: QueueLimits) -> Result<Self, Error> {
         let (announce, ended) = bounded(sinks.len().max(1));
         let mut outlets = Vec::with_capacity(sinks.len());
         for (index, sink) in sinks.into_iter().enumerate() {
@@ -87,7 +110,7 @@ impl Delivery {
                 .map_err(|cause| Error::Thread { name: "pixie-sink", cause })?;
             outlets.push(Outlet {
                 queue: Some(queue),
-                capacity: capacity as u64,
+                limits,
                 interest,
                 account,
                 dropped: 0,
@@ -103,7 +126,7 @@ impl Delivery {
         if records.is_empty() {
             return;
         }
-        let batch: Batch = records.drain(..).collect();
+        let batch = Records::new(records.drain(..));
         for outlet in &mut self.outlets {
             outlet.send(time, &batch);
         }
@@ -153,8 +176,10 @@ impl Delivery {
 impl Outlet {
     fn send(&mut self, time: MonotonicTime, batch: &Batch) {
         let wanted = match self.interest == Interest::all() {
-            true => batch.len(),
-            false => batch.iter().filter(|record| self.interest.wants(record.kind())).count(),
+            true => batch.records.len(),
+            false => {
+                batch.records.iter().filter(|record| self.interest.wants(record.kind())).count()
+            }
         };
         if wanted > 0 {
             self.report_drops(time);
@@ -169,15 +194,20 @@ impl Outlet {
     fn offer(&self, batch: &Batch, wanted: u64) -> bool {
         // An empty queue takes a batch of any size, or one larger than the queue would never pass.
         let queued = self.queued();
-        (queued == 0 || queued + wanted <= self.capacity) && self.push(batch, wanted)
+        let memory = self.account.memory.load(Relaxed);
+        let fits =
+            queued + wanted <= self.limits.records && memory + batch.memory <= self.limits.memory;
+        (queued == 0 || fits) && self.push(batch, wanted)
     }
 
     fn push(&self, batch: &Batch, wanted: u64) -> bool {
         let Some(queue) = &self.queue else { return false };
         self.account.queued.fetch_add(wanted, Relaxed);
+        self.account.memory.fetch_add(batch.memory, Relaxed);
         let taken = queue.try_send(Arc::clone(batch)).is_ok();
         if !taken {
             self.account.queued.fetch_sub(wanted, Relaxed);
+            self.account.memory.fetch_sub(batch.memory, Relaxed);
         }
         taken
     }
@@ -185,7 +215,8 @@ impl Outlet {
     /// Tells the sink what it missed, once it has caught up by half: each time that one record
     /// fits in would be a flood of its own.
     fn report_drops(&mut self, time: MonotonicTime) {
-        if self.queued() <= self.capacity / 2 {
+        let QueueLimits { records, memory } = self.limits;
+        if self.queued() <= records / 2 && self.account.memory.load(Relaxed) <= memory / 2 {
             self.report_drops_now(time);
         }
     }
@@ -195,7 +226,7 @@ impl Outlet {
             return;
         }
         let lost = Lost::new(time, Stage::Sink, Cause::QueueFull, self.unreported, 0);
-        if self.push(&Arc::from([Record::from(lost)]), 1) {
+        if self.push(&Records::new([lost.into()]), 1) {
             self.unreported = 0;
         }
     }
@@ -261,12 +292,14 @@ impl SinkThread {
                     batch
                 }
             };
-            for records in batch.chunk_by(|one, other| self.wants(one) == self.wants(other)) {
+            for records in batch.records.chunk_by(|one, other| self.wants(one) == self.wants(other))
+            {
                 if records.first().is_some_and(|record| self.wants(record)) {
                     self.guarded(records.len(), || sink.emit(records));
                     self.account.queued.fetch_sub(records.len() as u64, Relaxed);
                 }
             }
+            self.account.memory.fetch_sub(batch.memory, Relaxed);
             unflushed = true;
         }
         self.guarded(0, || sink.flush());
@@ -318,6 +351,10 @@ mod tests {
         (0..count).map(|_| Custom::new(Traffic::default(), "test").into()).collect()
     }
 
+    fn start(sinks: Vec<Box<dyn Sink>>, records: u64) -> Delivery {
+        Delivery::start(sinks, QueueLimits { records, memory: 1 << 20 }).unwrap()
+    }
+
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(10)
     }
@@ -361,7 +398,7 @@ mod tests {
     fn a_slow_sink_drops_is_told_of_it_and_harms_nobody() {
         let ((slow, of_slow), (quick, of_quick)) = (memory(), memory());
         let (slow, opener, _flushed) = gate(slow);
-        let mut delivery = Delivery::start(vec![slow, quick], 10).unwrap();
+        let mut delivery = start(vec![slow, quick], 10);
         for round in 1..=5 {
             delivery.send(NOW, &mut records(4));
             // The quick one is given time, the slow one is not let through.
@@ -386,9 +423,33 @@ mod tests {
     }
 
     #[test]
+    fn large_records_are_dropped_before_they_fill_the_memory() {
+        let (sink, kept) = memory();
+        let (sink, opener, _flushed) = gate(sink);
+        let mut delivery = start(vec![sink], 1000);
+        let large = || {
+            let mut record = Custom::new(Traffic::default(), "test");
+            record.error = Some("x".repeat(300 << 10));
+            vec![record.into()]
+        };
+        for _ in 0..10 {
+            delivery.send(NOW, &mut large());
+        }
+        assert_eq!(
+            stats(&delivery).sinks[0].dropped_queue_full,
+            7,
+            "three of 300 KiB fit in 1 MiB"
+        );
+        drop(opener);
+        delivery.stop(NOW, soon());
+        assert_eq!(kept.len(), 3 + 1, "with a record that tells of the loss");
+        assert_eq!(delivery.outlets[0].account.memory.load(Relaxed), 0);
+    }
+
+    #[test]
     fn a_batch_larger_than_the_queue_passes_when_the_queue_is_empty() {
         let (sink, kept) = memory();
-        let mut delivery = Delivery::start(vec![sink], 1).unwrap();
+        let mut delivery = start(vec![sink], 1);
         delivery.send(NOW, &mut records(100));
         delivery.stop(NOW, soon());
         assert_eq!(kept.len(), 100);
@@ -402,7 +463,7 @@ mod tests {
             calls += 1;
             assert!(calls < 5, "a fault of the sink");
         });
-        let mut delivery = Delivery::start(vec![Box::new(panicking), sound], 1000).unwrap();
+        let mut delivery = start(vec![Box::new(panicking), sound], 1000);
         for _ in 0..10 {
             delivery.send(NOW, &mut records(2));
         }
@@ -418,7 +479,7 @@ mod tests {
     fn a_sink_that_hangs_is_abandoned_in_time() {
         let ((inner, _), (sound, kept)) = (memory(), memory());
         let (hanging, _opener, _flushed) = gate(inner);
-        let mut delivery = Delivery::start(vec![hanging, sound], 1000).unwrap();
+        let mut delivery = start(vec![hanging, sound], 1000);
         delivery.send(NOW, &mut records(3));
         let began = Instant::now();
         delivery.stop(NOW, began + Duration::from_millis(200));
@@ -434,7 +495,7 @@ mod tests {
     fn a_sink_is_flushed_when_its_queue_is_empty() {
         let (inner, _) = memory();
         let (sink, opener, flushed) = gate(inner);
-        let mut delivery = Delivery::start(vec![sink], 1000).unwrap();
+        let mut delivery = start(vec![sink], 1000);
         delivery.send(NOW, &mut records(1));
         delivery.send(NOW, &mut records(1));
         opener.send(()).unwrap();

@@ -111,7 +111,7 @@ impl Worker {
 mod tests {
     use super::*;
     use crate::pipeline::Options;
-    use crate::pipeline::delivery::Delivery;
+    use crate::pipeline::delivery::{Delivery, QueueLimits};
     use crossbeam_channel::bounded;
     use pixie_core::id::{ConnectionId, Direction};
     use pixie_core::sinks::Memory;
@@ -166,7 +166,8 @@ mod tests {
     #[test]
     fn a_session_drains_its_source_and_closes_the_account() {
         let (sink, kept) = Memory::new(1000);
-        let delivery = Delivery::start(vec![Box::new(sink)], 1000).unwrap();
+        let limits = QueueLimits { records: 1000, memory: 1 << 20 };
+        let delivery = Delivery::start(vec![Box::new(sink)], limits).unwrap();
         let delivery = SharedDelivery::new(delivery);
         let (stop, stopped) = bounded(0);
         let stats = Arc::new(Mutex::new(Stats::default()));

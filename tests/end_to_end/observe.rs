@@ -63,7 +63,7 @@ impl Setup {
     pub(crate) fn tracer(&self) -> Tracer {
         // Enough for all records of a test: where the sink's thread gets no CPU for a while, that is
         // not what is tested.
-        Tracer::new().kprobes().backend(self.backend).queue_records(1 << 17)
+        Tracer::new().kprobes().backend(self.backend).queue_records(1 << 17).queue_bytes(1 << 30)
     }
 
     /// A tracer of connections with this port.

@@ -44,7 +44,7 @@ impl Sampling {
             }
         });
         let sink = sink.only(Interest::none().with(RecordKind::Stack).with(RecordKind::Lost));
-        let session = tracer.queue_records(1 << 20).sink(sink).start();
+        let session = tracer.queue_records(1 << 20).queue_bytes(1 << 30).sink(sink).start();
         Self { session: session.unwrap_or_else(|error| panic!("{error}")), stacks }
     }
 

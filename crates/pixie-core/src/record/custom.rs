@@ -1,4 +1,5 @@
 use super::Traffic;
+use crate::record::heap::{Heap, heap};
 use crate::sinks::{REDACTED, Redaction};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -109,6 +110,19 @@ impl fmt::Display for Value {
             Self::Text(value) => value.fmt(formatter),
             Self::Bytes(value) => write!(formatter, "{} bytes", value.len()),
             Self::List(values) => formatter.debug_list().entries(values).finish(),
+        }
+    }
+}
+
+heap! { Custom { protocol, request, response, error } }
+
+impl Heap for Value {
+    fn heap(&self) -> usize {
+        match self {
+            Self::Text(text) => text.heap(),
+            Self::Bytes(bytes) => bytes.heap(),
+            Self::List(values) => values.heap(),
+            _ => 0,
         }
     }
 }

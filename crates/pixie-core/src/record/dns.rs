@@ -2,6 +2,13 @@ mod data;
 mod edns;
 mod numbers;
 mod presentation;
+heap! {
+    Dns { request, response }
+    DnsMessage { questions, answers, authorities, additionals, edns }
+    DnsQuestion { name }
+    DnsResourceRecord { name, data }
+}
+
 #[cfg(feature = "serde")]
 mod serialize;
 
@@ -11,6 +18,7 @@ pub use numbers::{DnsClass, DnsOpcode, DnsRcode, DnsType};
 
 use super::Traffic;
 use crate::Text;
+use crate::record::heap::heap;
 use crate::sinks::{REDACTED, Redaction};
 use bytes::Bytes;
 use std::fmt;

@@ -1,5 +1,6 @@
 use super::{BodyDecoding, Headers, Http2Error, HttpVersion, Traffic};
 use crate::Text;
+use crate::record::heap::heap;
 use crate::sinks::Redaction;
 use bytes::Bytes;
 use std::fmt;
@@ -211,6 +212,14 @@ impl fmt::Display for Grpc {
         }
         self.traffic.fmt_latency(formatter)
     }
+}
+
+heap! {
+    Grpc { request, response }
+    GrpcRequest { service, method, headers, messages }
+    GrpcResponse { message, headers, trailers, messages }
+    GrpcMessages { first }
+    GrpcMessage { bytes }
 }
 
 #[cfg(feature = "serde")]

@@ -1,5 +1,6 @@
 //! The fields of a message's head or trailers.
 
+use crate::record::heap::{flat, heap};
 use crate::sinks::{REDACTED, Redaction};
 use bytes::Bytes;
 use std::fmt;
@@ -274,6 +275,9 @@ impl HeadersBuilder {
 fn clamp(position: usize) -> u32 {
     u32::try_from(position).unwrap_or(u32::MAX)
 }
+
+flat! { FieldRange }
+heap! { Headers { buffer, fields } }
 
 #[cfg(feature = "serde")]
 mod serialize {

@@ -1,6 +1,7 @@
 use super::headers::without_query;
 use super::{Headers, Traffic};
 use crate::Text;
+use crate::record::heap::heap;
 use crate::sinks::Redaction;
 use bytes::Bytes;
 use std::fmt;
@@ -259,6 +260,13 @@ impl fmt::Display for Http2Error {
 
 #[cfg(feature = "serde")]
 pub(super) use serialize::known;
+
+heap! {
+    Http { request, response }
+    HttpRequest { method, path, headers, trailers, body }
+    HttpResponse { reason, headers, trailers, body, interim }
+    Body { bytes }
+}
 
 #[cfg(feature = "serde")]
 mod serialize {

@@ -1,4 +1,5 @@
 use crate::id::ConnectionId;
+use crate::record::heap::flat;
 use crate::time::MonotonicTime;
 use std::fmt;
 
@@ -152,3 +153,5 @@ impl super::Entries for Lost {
         map.serialize_entry("connection", &self.connection)
     }
 }
+
+flat! { Lost }

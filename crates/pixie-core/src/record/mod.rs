@@ -7,6 +7,7 @@ mod custom;
 mod dns;
 mod grpc;
 mod headers;
+mod heap;
 mod http;
 mod lost;
 mod postgres;
@@ -110,6 +111,17 @@ macro_rules! records {
                 match self {
                     $(Self::$traffic(record) => Some(&mut record.traffic),)+
                     _ => None,
+                }
+            }
+
+            /// About how many bytes of memory the record takes, without what it shares with others:
+            /// the process, the connection, and the names in a stack.
+            #[must_use]
+            pub fn memory(&self) -> usize {
+                use heap::Heap as _;
+                size_of::<Self>() + match self {
+                    $(Self::$traffic(record) => record.heap(),)+
+                    $(Self::$other(record) => record.heap(),)+
                 }
             }
 

@@ -10,6 +10,7 @@ pub use response::{
 };
 
 use super::Traffic;
+use crate::record::heap::heap;
 use crate::sinks::Redaction;
 use std::fmt;
 
@@ -84,6 +85,8 @@ impl super::Entries for Postgres {
         map.serialize_entry("response", &self.response)
     }
 }
+
+heap! { Postgres { request, response } }
 
 #[cfg(test)]
 mod tests {

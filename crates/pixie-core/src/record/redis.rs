@@ -1,5 +1,6 @@
 use super::Traffic;
 use crate::Text;
+use crate::record::heap::{Heap, heap};
 use crate::sinks::{REDACTED, Redaction};
 use bytes::{Bytes, BytesMut};
 use std::fmt;
@@ -430,6 +431,25 @@ impl RedisArgumentsBuilder {
     #[must_use]
     pub fn memory(&self) -> usize {
         self.packed.capacity()
+    }
+}
+
+heap! {
+    Redis { request, response }
+    RedisRequest { command, arguments }
+    RedisResponse { value }
+    RedisArguments { packed }
+}
+
+impl Heap for RedisValue {
+    fn heap(&self) -> usize {
+        match self {
+            Self::Text(bytes) => bytes.heap(),
+            Self::Error(text) => text.heap(),
+            Self::List(values) => values.heap(),
+            Self::Map(entries) => entries.heap(),
+            _ => 0,
+        }
     }
 }
 

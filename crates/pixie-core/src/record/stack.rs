@@ -1,6 +1,7 @@
 use super::Process;
 use super::lost::names;
 use crate::Text;
+use crate::record::heap::{flat, heap};
 use crate::time::WallTime;
 use std::fmt;
 use std::sync::Arc;
@@ -111,6 +112,10 @@ impl fmt::Display for Stack {
         }
     }
 }
+
+// Names are shared by all the records of a binary.
+flat! { Frame }
+heap! { Stack { frames } }
 
 #[cfg(feature = "serde")]
 mod serialize {

@@ -1,4 +1,5 @@
 mod numbers;
+
 #[cfg(feature = "serde")]
 mod serialize;
 
@@ -7,6 +8,7 @@ pub use numbers::{TlsAlertDescription, TlsCipher, TlsGroup, TlsVersion};
 use super::Traffic;
 use crate::Text;
 use crate::id::Role;
+use crate::record::heap::{flat, heap};
 use crate::sinks::Redaction;
 use std::fmt;
 
@@ -214,4 +216,13 @@ mod tests {
         let line = handshake(TlsVersion::TLS_1_2, alert(Some(true), 48)).to_string();
         assert!(line.ends_with(" unknown_ca from client"), "{line}");
     }
+}
+
+flat! { TlsVersion TlsCipher TlsGroup }
+heap! {
+    TlsHandshake { request, response }
+    TlsClientHello {
+        server_name, alpn, versions, ciphers, groups, signature_schemes, extensions
+    }
+    TlsServerHello { alpn, certificate_sizes }
 }

@@ -2,6 +2,7 @@ use super::headers::without_query;
 use super::{Body, Traffic};
 use crate::Text;
 use crate::id::Role;
+use crate::record::heap::heap;
 use crate::sinks::Redaction;
 use bytes::Bytes;
 use std::fmt;
@@ -150,6 +151,8 @@ impl WebSocketOpcode {
         }
     }
 }
+
+heap! { WebSocket { path, subprotocol, body, close_reason } }
 
 #[cfg(feature = "serde")]
 mod serialize {

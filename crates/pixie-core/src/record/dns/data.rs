@@ -1,5 +1,6 @@
 use super::{DnsResourceRecord, DnsType};
 use crate::Text;
+use crate::record::heap::{Heap, heap};
 use bytes::Bytes;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -165,4 +166,20 @@ pub fn push_dns_label(label: &[u8], text: &mut Vec<u8>) {
 
 fn push_number(byte: u8, text: &mut Vec<u8>) {
     text.extend([b'\\', b'0' + byte / 100, b'0' + byte / 10 % 10, b'0' + byte % 10]);
+}
+
+heap! { DnsSoa { primary, mailbox } }
+
+impl Heap for DnsData {
+    fn heap(&self) -> usize {
+        match self {
+            Self::Name(name) => name.heap(),
+            Self::Mx { exchange, .. } => exchange.heap(),
+            Self::Srv { target, .. } => target.heap(),
+            Self::Txt(strings) => strings.heap(),
+            Self::Soa(soa) => soa.heap(),
+            Self::Other(bytes) => bytes.heap(),
+            Self::A(_) | Self::Aaaa(_) => 0,
+        }
+    }
 }

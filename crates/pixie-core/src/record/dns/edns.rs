@@ -1,5 +1,6 @@
 use super::DnsData;
 use crate::Text;
+use crate::record::heap::{Heap, heap};
 use bytes::Bytes;
 use std::fmt;
 use std::net::IpAddr;
@@ -96,6 +97,18 @@ impl fmt::Display for DnsOption {
             Self::ExtendedError { code, text } if text.is_empty() => write!(formatter, "{code}"),
             Self::ExtendedError { code, text } => write!(formatter, "{code} ({text})"),
             Self::Cookie(data) | Self::Other { data, .. } => DnsData::fmt_hex(data, formatter),
+        }
+    }
+}
+
+heap! { DnsEdns { options } }
+
+impl Heap for DnsOption {
+    fn heap(&self) -> usize {
+        match self {
+            Self::Cookie(data) | Self::Other { data, .. } => data.heap(),
+            Self::ExtendedError { text, .. } => text.heap(),
+            Self::ClientSubnet { .. } => 0,
         }
     }
 }

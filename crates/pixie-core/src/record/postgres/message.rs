@@ -1,6 +1,7 @@
 use super::super::sql::without_quoted;
 use super::request::one_line;
 use crate::Text;
+use crate::record::heap::heap;
 use crate::sinks::REDACTED;
 use std::fmt;
 
@@ -93,5 +94,11 @@ impl serde::Serialize for PostgresMessage {
             }
         }
         map.end()
+    }
+}
+
+heap! {
+    PostgresMessage {
+        severity, sqlstate, message, detail, hint, schema, table, column, data_type, constraint
     }
 }

@@ -1,5 +1,6 @@
 use super::super::sql::{Dialect, without_literals};
 use crate::Text;
+use crate::record::heap::heap;
 use bytes::Bytes;
 use std::fmt;
 
@@ -148,6 +149,12 @@ pub(super) fn one_line(text: &Text, formatter: &mut fmt::Formatter<'_>) -> fmt::
     let mut lines = text.split(['\n', '\r']);
     formatter.write_str(lines.next().unwrap_or_default())?;
     lines.try_for_each(|line| write!(formatter, " {line}"))
+}
+
+heap! {
+    PostgresRequest { statement, prepared, portal, parameters, user, database, application_name }
+    PostgresStatement { text }
+    PostgresParameter { bytes }
 }
 
 #[cfg(feature = "serde")]

@@ -1,6 +1,7 @@
 use super::message::PostgresMessage;
 use super::request::one_line;
 use crate::Text;
+use crate::record::heap::{flat, heap};
 use crate::sinks::REDACTED;
 use bytes::Bytes;
 use std::fmt;
@@ -236,6 +237,13 @@ impl fmt::Display for PostgresResponse {
             (None, None) => formatter.write_str("incomplete"),
         }
     }
+}
+
+flat! { PostgresCopy Column }
+heap! {
+    PostgresResponse { command_tags, columns, error, notices, copy, notification, parameters }
+    PostgresNotification { channel, payload }
+    PostgresColumns { buffer, columns }
 }
 
 #[cfg(feature = "serde")]
