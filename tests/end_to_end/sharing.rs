@@ -108,7 +108,7 @@ fn many_processes_wait(setup: &Setup) -> Outcome {
 fn an_answer_comes_before_its_request_was_told(setup: &Setup) -> Outcome {
     let (observed, facts) = share(setup, "early", 2)?;
     let (client, server) = (facts.one("client"), facts.one("server"));
-    let body = 4 << 20;
+    let body = 256 << 10;
     observed.pair("/early/0").between(client, server).request("GET", 0).response(200, BODY);
     observed.pair("/early/1").between(client, server).request("POST", body).response(200, BODY);
     Ok(())

@@ -253,7 +253,7 @@ static void run_threads(void)
 	finish(server);
 }
 
-enum { SMALL = 32 << 10, BIG = 4 << 20 };
+enum { SMALL = 32 << 10, BIG = 256 << 10 };
 
 static int answered[2];
 
