@@ -9,22 +9,6 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// What attaches to the system calls of nginx and wrk and reads their payload, without parsing it.
-const SCRIPT: &str = r#"
-BEGIN { printf("ready\n"); }
-tracepoint:syscalls:sys_enter_read /comm == "wrk"/ { @buffer[tid] = (uint64)args->buf; }
-tracepoint:syscalls:sys_enter_write /comm == "wrk"/ { @buffer[tid] = (uint64)args->buf; }
-tracepoint:syscalls:sys_enter_recvfrom /comm == "nginx"/ { @buffer[tid] = (uint64)args->ubuf; }
-tracepoint:syscalls:sys_exit_read, tracepoint:syscalls:sys_exit_write,
-tracepoint:syscalls:sys_exit_recvfrom
-/@buffer[tid] && args->ret > 0/ {
-    printf("%d %d %s\n", pid, args->ret, str(@buffer[tid], 64));
-    delete(@buffer[tid]);
-}
-tracepoint:syscalls:sys_exit_writev, tracepoint:syscalls:sys_exit_sendfile64
-/comm == "nginx"/ { printf("%d %d\n", pid, args->ret); }
-"#;
-
 /// Compiles the agent as it would be shipped.
 pub(super) fn build() -> Result<()> {
     run(&mut cargo(&["build", "--quiet", "--release", "--package=pixie", "--example=trace"]))
@@ -69,24 +53,24 @@ impl Agent {
     pub(super) fn start(arguments: &[String]) -> Result<Self> {
         let mut command = Command::new(binary());
         command.arg("--quiet").args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
-        Self::spawn(&mut command)
+        Self::spawn(&mut command, "ready")
     }
 
-    /// A bpftrace script that reads the payload of the same system calls.
-    pub(super) fn bpftrace() -> Result<Self> {
+    /// A bpftrace script, which says that it is ready as it begins.
+    pub(super) fn bpftrace(script: &str) -> Result<Self> {
         installed("bpftrace").context("bpftrace is not installed")?;
         let tracefs = Tracefs::mount()?;
         let mut command = Command::new("bpftrace");
-        command.args(["-e", SCRIPT]).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut agent = Self::spawn(&mut command)?;
+        command.args(["-e", script]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut agent = Self::spawn(&mut command, "ready")?;
         agent._tracefs = tracefs;
         // It says so before the other probes are attached.
         thread::sleep(Duration::from_secs(1));
         Ok(agent)
     }
 
-    /// Starts it, and waits until it says that it is ready.
-    fn spawn(command: &mut Command) -> Result<Self> {
+    /// Starts it, and waits until it says something that begins so.
+    pub(super) fn spawn(command: &mut Command, ready: &str) -> Result<Self> {
         let mut child = command.stdin(Stdio::null()).spawn()?;
         let output: Box<dyn Read + Send> = match (child.stderr.take(), child.stdout.take()) {
             (Some(stderr), _) => Box::new(stderr),
@@ -96,7 +80,7 @@ impl Agent {
         let agent = Self { child, _tracefs: None };
         let mut output = BufReader::new(output);
         let mut line = String::new();
-        while line.trim() != "ready" {
+        while !line.starts_with(ready) {
             line.clear();
             if output.read_line(&mut line)? == 0 {
                 bail!("the tracer ended before it was ready");

@@ -11,11 +11,13 @@ mod measure;
 mod processes;
 mod rounds;
 mod tax;
+mod tls;
 
 use crate::command::{command, installed, is_root, output};
 use anyhow::{Context, Result, bail};
 pub(crate) use instructions::gate;
-use measure::Bench;
+use load::{Nginx, Traffic};
+use measure::{Bench, Row};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,8 +26,9 @@ cargo xtask overhead [OPTIONS]
 
 Measures nginx and wrk on loopback, at full load, traced and untraced in turn, parsing included:
 requests a second kept, CPU time a request, memory. Also a bpftrace script that reads the same
-system calls, the idle cost, and what system calls pay that have nothing to do with sockets.
-Needs root, and a machine with nothing else to do.
+system calls, the idle cost, and what system calls pay that have nothing to do with sockets. The
+same over TLS, and with a server of Go's and h2load; beside bpftrace, and sslsniff of the packages
+bpfcc-tools and linux-headers-cloud-amd64. Needs root, and a machine with nothing else to do.
 
   --rounds N       pairs of rounds for each row (default 7)
   --seconds S      how long each round runs (default 3)
@@ -77,21 +80,32 @@ pub(crate) fn main(arguments: &[String]) -> Result<ExitCode> {
     }
     refuse_company()?;
     agent::build()?;
-    let bench = Bench::new(options.rounds, Duration::from_secs(options.seconds))?;
     println!("{}", measure::HEADING);
-    for row in measure::rows() {
-        if options.wants(row.name) {
-            bench.measure(&row)?;
-        }
-    }
+    bench(&options, measure::rows(), || Nginx::start(false))?;
+    bench(&options, tls::rows_of_nginx(), || Nginx::start(true))?;
+    bench(&options, tls::rows_of_go()?, tls::Go::start)?;
     if options.wants("idle") {
-        bench.idle()?;
+        measure::idle()?;
     }
     if options.wants("tax") {
         println!("\nSystem calls that are no socket's, traced to untraced:");
         tax::measure(options.rounds)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Measures those of these rows that are wanted, which are of one kind of traffic.
+fn bench<T: Traffic + 'static>(
+    options: &Options,
+    mut rows: Vec<Row>,
+    traffic: impl Fn() -> Result<T>,
+) -> Result<()> {
+    rows.retain(|row| options.wants(row.name));
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let bench = Bench::new(traffic()?, options.rounds, Duration::from_secs(options.seconds))?;
+    rows.iter().try_for_each(|row| bench.measure(row))
 }
 
 /// Another tool's probes would slow the untraced rounds down too.
