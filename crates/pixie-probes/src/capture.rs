@@ -126,7 +126,7 @@ fn start_tls(
     if options.tls.is_empty() {
         return None;
     }
-    let started = loaded.tls_programs(btf).and_then(|programs| {
+    let started = loaded.tls_programs(btf, notes).and_then(|programs| {
         Ok(Tracker::start(programs, options.tls, &options.filter, options.include_self)?)
     });
     match started {

@@ -45,6 +45,7 @@ const TLS_MAPS: &[&str] = &[
     "tls_prints",
     "tls_printers",
     "tls_pending",
+    "tls_missed",
     "go_processes",
     "transfers_of_threads",
 ];
@@ -145,12 +146,21 @@ impl Loaded {
     }
 
     /// Loads the programs for TLS libraries: such as can be on many instructions at once, where the
-    /// kernel has them.
-    pub(crate) fn tls_programs(&mut self, btf: &Btf) -> Result<tls::Programs, BoxError> {
-        if kernel::is_at_least(6, 6)
-            && let Ok(programs) = self.multi_programs(btf)
-        {
-            return Ok(programs);
+    /// kernel has them. That it should, and does not load them, is worth a note.
+    pub(crate) fn tls_programs(
+        &mut self,
+        btf: &Btf,
+        notes: &mut Vec<String>,
+    ) -> Result<tls::Programs, BoxError> {
+        if kernel::is_at_least(6, 6) {
+            match self.multi_programs(btf) {
+                Ok(programs) => return Ok(programs),
+                Err(error) => notes.push(format!(
+                    "functions of TLS libraries are probed one by one, and it takes longer to let go \
+                     of them: this kernel did not load programs for many at once: {}",
+                    chain(&*error)
+                )),
+            }
         }
         let mut programs = HashMap::new();
         for &name in tls::PROGRAMS {
@@ -167,7 +177,10 @@ impl Loaded {
 
     fn multi_programs(&self, btf: &Btf) -> Result<tls::Programs, BoxError> {
         let prepared = Prepared::new(object(self.backend), &self.ebpf, btf)?;
-        let load = |&name| Ok((name, prepared.load(name)?));
+        let load = |&name| match prepared.load(name) {
+            Ok(program) => Ok((name, program)),
+            Err(error) => Err(format!("{name}: {}", chain(&*error)).into()),
+        };
         Ok(tls::Programs::Multi(tls::PROGRAMS.iter().map(load).collect::<Result<_, BoxError>>()?))
     }
 

@@ -364,17 +364,26 @@ pub(crate) fn load_multi_uprobe(
         line_info_cnt: 0,
         _pad: 0,
     };
+    // The verifier gives up when a signal is waiting, as a profiler of user space sends them.
+    const TRIES: u32 = 5;
+    for _ in 1..TRIES {
+        match bpf(BPF_PROG_LOAD, &mut attributes) {
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+            result => return owned(result?),
+        }
+    }
     owned(bpf(BPF_PROG_LOAD, &mut attributes)?)
 }
 
 /// Attaches a program as [`attach_uprobe`] does, to many instructions at once (Linux 6.6). The program
-/// is one of [`load_multi_uprobe`]'s.
+/// is one of [`load_multi_uprobe`]'s. With `pid`, in that process alone: others do not even stop there.
 pub(crate) fn attach_multi_uprobe(
     program: BorrowedFd<'_>,
     path: &CStr,
     offsets: &[u64],
     is_return: bool,
     cookie: u64,
+    pid: Option<u32>,
 ) -> io::Result<Uprobe> {
     let cookies = vec![cookie; offsets.len()];
     let mut attributes = MultiLinkCreate {
@@ -389,7 +398,7 @@ pub(crate) fn attach_multi_uprobe(
         cookies: cookies.as_ptr() as u64,
         count: offsets.len() as u32,
         multi_flags: if is_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 },
-        pid: 0,
+        pid: pid.unwrap_or(0),
         _pad: 0,
     };
     let link = owned(bpf(BPF_LINK_CREATE, &mut attributes)?)?;

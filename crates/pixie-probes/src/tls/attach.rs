@@ -3,6 +3,7 @@
 use super::target::{Abi, AttachPoint, Call, Returns, Target};
 use crate::kernel;
 use crate::sys::{self, Uprobe};
+use pixie_core::id::Pid;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -45,17 +46,23 @@ pub(crate) enum Programs {
 }
 
 impl Programs {
+    /// Whether they can be attached in one process alone. Before Linux 6.10, threads other than the first
+    /// were then left out; this is the first long-term release after that.
+    pub(super) fn can_be_of_one_process(&self) -> bool {
+        matches!(self, Self::Multi(_)) && kernel::is_at_least(6, 12)
+    }
+
     /// Attaches one of them to instructions of a file: to all of them or, if that fails, to none.
     fn attach(
         &self,
-        path: &CStr,
         program: &str,
         when: When,
         offsets: &[u64],
-        number: u32,
+        place: &Place<'_>,
     ) -> Result<Vec<Uprobe>, String> {
         const MISSING: &str = "its program could not be loaded";
         let is_return = when == When::Returned;
+        let Place { path, number, pid } = *place;
         match self {
             Self::Single(programs) => {
                 let program = programs.get(program).ok_or(MISSING)?.as_fd();
@@ -75,12 +82,24 @@ impl Programs {
             }
             Self::Multi(programs) => {
                 let program = programs.get(program).ok_or(MISSING)?.as_fd();
-                sys::attach_multi_uprobe(program, path, offsets, is_return, number.into())
+                let pid = pid.map(|pid| pid.0);
+                sys::attach_multi_uprobe(program, path, offsets, is_return, number.into(), pid)
                     .map(|probe| vec![probe])
                     .map_err(|error| format!("at {offsets:#x?} in the file: {error}"))
             }
         }
     }
+}
+
+/// Where it is attached.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// The file.
+    pub(super) path: &'a CStr,
+    /// Is told with what they see.
+    pub(super) number: u32,
+    /// Only in this process, where the programs can.
+    pub(super) pid: Option<Pid>,
 }
 
 /// What a file's probes came to.
@@ -158,13 +177,12 @@ fn request(abi: Abi, point: &AttachPoint, requests: &mut Requests) -> Result<(),
     Ok(())
 }
 
-/// Attaches to all functions of `target`, in the file at `path`. `number` is told with what they
-/// see. Where `no_uretprobes` says why not, functions that need one are passed over.
+/// Attaches to all functions of `target`. Where `no_uretprobes` says why not, functions that need one
+/// are passed over.
 pub(super) fn attach(
     programs: &Programs,
     target: &Target,
-    path: &CStr,
-    number: u32,
+    place: &Place<'_>,
     no_uretprobes: Option<&str>,
 ) -> Attached {
     let mut attached = Attached::default();
@@ -182,13 +200,13 @@ pub(super) fn attach(
         }
     }
     // All of them together are sooner attached, and let go of; if one cannot be, it is left out.
-    if let Ok(probes) = attach_all(programs, all, path, number) {
+    if let Ok(probes) = attach_all(programs, all, place) {
         attached.probes = probes;
         attached.names = each.into_iter().map(|(symbol, _)| symbol).collect();
         return attached;
     }
     for (symbol, own) in each {
-        match attach_all(programs, own, path, number) {
+        match attach_all(programs, own, place) {
             Ok(probes) => {
                 attached.probes.extend(probes);
                 attached.names.push(symbol);
@@ -203,15 +221,14 @@ pub(super) fn attach(
 fn attach_all(
     programs: &Programs,
     requests: Requests,
-    path: &CStr,
-    number: u32,
+    place: &Place<'_>,
 ) -> Result<Vec<Uprobe>, String> {
     let mut probes = Vec::new();
     for ((when, program), mut offsets) in requests {
         // Functions may share a way out.
         offsets.sort_unstable();
         offsets.dedup();
-        match programs.attach(path, program, when, &offsets, number) {
+        match programs.attach(program, when, &offsets, place) {
             Ok(more) => probes.extend(more),
             Err(error) => {
                 detach(probes);

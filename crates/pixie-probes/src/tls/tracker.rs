@@ -1,6 +1,6 @@
 //! The thread that finds TLS libraries as processes map them, and keeps probes on them.
 
-use super::attach::{self, Attached, Programs};
+use super::attach::{self, Attached, Place, Programs};
 use super::discovery::{Change, Discovery};
 use super::inspect::inspect;
 use super::safety;
@@ -159,7 +159,8 @@ struct Probed {
     place: usize,
     number: u32,
     target: Option<Target>,
-    probes: Vec<Uprobe>,
+    /// By the process that they are in, or those in all of them.
+    probes: HashMap<Option<Pid>, Vec<Uprobe>>,
     processes: HashSet<Pid>,
     /// When the last process went.
     left: Option<Instant>,
@@ -170,24 +171,28 @@ impl Probed {
         &mut self,
         programs: &Programs,
         found: &Found,
+        pid: Option<Pid>,
         forbidden: Option<&str>,
         known: &Known,
     ) {
         let Some(target) = &self.target else { return };
-        attach::detach(std::mem::take(&mut self.probes));
+        attach::detach(self.probes.remove(&pid).unwrap_or_default());
         let attached = open(found).and_then(|file| {
             // By its descriptor: whatever has become of its path.
             let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
             // Go's returns are not caught, so nothing forbids that.
             let forbidden = forbidden.filter(|_| target.abi == Abi::C);
-            Ok(attach::attach(programs, target, &path, self.number, forbidden))
+            let place = Place { path: &path, number: self.number, pid };
+            Ok(attach::attach(programs, target, &place, forbidden))
         });
         let mut shared = known.lock();
         let Some(report) = shared.files.get_mut(self.place) else { return };
         match attached {
             Ok(Attached { probes, names, refused }) => {
                 (report.attached, report.refused) = (names, refused);
-                self.probes = probes;
+                if !probes.is_empty() {
+                    self.probes.insert(pid, probes);
+                }
             }
             Err(error) => report.notes.push(format!("it could not be opened: {error}")),
         }
@@ -212,7 +217,7 @@ impl Files {
         }
         let probes = self.files.drain().flat_map(|(_, file)| match file {
             Inspected::Other => Vec::new(),
-            Inspected::Library(probed) => probed.probes,
+            Inspected::Library(probed) => probed.probes.into_values().flatten().collect(),
         });
         attach::detach(probes.collect());
     }
@@ -251,9 +256,12 @@ impl Files {
         self.by_process.entry(found.pid).or_default().push(key);
         self.known.mapped(probed, found.pid);
         let forbidden = safety::forbids_uretprobes(found.pid);
+        // Where only some processes are asked for, others need not pay for it.
+        let alone = !self.wanted.pids.is_empty() && self.programs.can_be_of_one_process();
+        let pid = alone.then_some(found.pid);
         // For the first time, or again; or what is there would harm this process.
-        if probed.probes.is_empty() || forbidden.is_some() {
-            probed.attach(&self.programs, found, forbidden, &self.known);
+        if !probed.probes.contains_key(&pid) || forbidden.is_some() {
+            probed.attach(&self.programs, found, pid, forbidden, &self.known);
         }
     }
 
@@ -299,18 +307,20 @@ impl Files {
             place,
             number,
             target,
-            probes: Vec::new(),
+            probes: HashMap::new(),
             processes: HashSet::new(),
             left: None,
         }))
     }
 
     fn ended(&mut self, pid: Pid) {
+        let mut probes = Vec::new();
         let mut shared = self.known.lock();
         shared.by_process.remove(&pid);
         for key in self.by_process.remove(&pid).unwrap_or_default() {
             let Some(Inspected::Library(probed)) = self.files.get_mut(&key) else { continue };
             probed.processes.remove(&pid);
+            probes.extend(probed.probes.remove(&Some(pid)).unwrap_or_default());
             if probed.processes.is_empty() {
                 probed.left = Some(Instant::now());
             }
@@ -318,6 +328,8 @@ impl Files {
                 file.processes = probed.processes.len();
             }
         }
+        drop(shared);
+        attach::detach(probes);
     }
 
     /// Detaches from files that nobody has mapped for a while.
@@ -329,7 +341,7 @@ impl Files {
                 && probed.left.is_some_and(|left| now - left > LINGER)
             {
                 probed.left = None;
-                probes.append(&mut probed.probes);
+                probes.extend(probed.probes.drain().flat_map(|(_, probes)| probes));
                 if let Some(file) = self.known.lock().files.get_mut(probed.place) {
                     file.attached.clear();
                 }
