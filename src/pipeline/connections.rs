@@ -95,6 +95,12 @@ impl Connections {
         known.encrypted_version = secure.version.as_deref().map(Text::from);
         if !self.table.contains_key(&secure.session) {
             work.stats.tls.sessions += 1;
+            if !secure.from_start {
+                work.stats.tls.sessions_joined += 1;
+                // How many bytes of plaintext that was cannot be told.
+                let kind = (Stage::Stream, Cause::BeforeTracing);
+                work.losses.add(kind, Some(carrier), 1, 0);
+            }
             self.insert(secure.session, process, known, None, secure.time, work);
         } else if let Some(session) = self.table.get_mut(&secure.session) {
             session.conversation.learn_carrier(known, None, process);

@@ -131,6 +131,10 @@ pub struct TlsStats {
     pub sessions: u64,
     /// Of them, those of which it is known which connection carries them.
     pub sessions_on_connections: u64,
+    /// Those whose handshake was not seen to begin: they were under way when their library was probed,
+    /// and what they said before is missing. Each is also told of as lost, without a number of bytes,
+    /// by [`Cause::BeforeTracing`].
+    pub sessions_joined: u64,
     /// Calls of a library's functions that were seen to return, but not to begin, because they were
     /// under way when the function was probed: their bytes are not known.
     pub calls_unmatched: u64,
@@ -305,11 +309,11 @@ impl fmt::Display for ParserStats {
 
 impl fmt::Display for TlsStats {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sessions, sessions_on_connections, calls_unmatched } = self;
+        let Self { sessions, sessions_on_connections, sessions_joined, calls_unmatched } = self;
         write!(
             formatter,
             "{sessions} sessions, {sessions_on_connections} on a connection that is known, \
-             {calls_unmatched} calls were under way before"
+             {sessions_joined} not seen from their beginning, {calls_unmatched} calls were under way before"
         )
     }
 }

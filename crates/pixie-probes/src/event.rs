@@ -68,6 +68,8 @@ pub struct Secure {
     pub session: ConnectionId,
     /// The connection that carries it, once that is known.
     pub carrier: Option<ConnectionId>,
+    /// Its handshake was seen to begin, so that nothing that it said before was missed.
+    pub from_start: bool,
     /// When.
     pub time: MonotonicTime,
     /// The process.
@@ -93,6 +95,7 @@ impl Secure {
         Self {
             session,
             carrier: None,
+            from_start: false,
             time,
             pid,
             start_time_ns: 0,

@@ -46,6 +46,7 @@ enum event_flag {
 	FLAG_SENT_KNOWN = 2,     /* close: the final position of what was sent is known */
 	FLAG_RECEIVED_KNOWN = 4, /* close: the same, of what was received */
 	FLAG_OTHER_KNOWN = 8,    /* data: `other` is known */
+	FLAG_FROM_START = 16,    /* session: its handshake was seen to begin */
 };
 
 /* What every event starts with. */

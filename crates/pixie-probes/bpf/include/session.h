@@ -13,6 +13,7 @@
 /* Numbers of sessions have it, and those of connections do not. */
 #define SESSION_BIT (1ULL << 63)
 
+#define TLS_HANDSHAKE_RECORD 22
 #define TLS_HEADER 5       /* bytes before the content of a record: RFC 8446, section 5.1 */
 #define PRINTED_BYTES 32   /* of ciphertext, by which it is known again */
 
@@ -36,7 +37,8 @@ struct tls_session {
 	__u64 carrier;      /* the connection that carries it; 0 when it is not known */
 	__u64 start_time;   /* of the process, because pids come again */
 	__u32 target;
-	__u32 _pad;
+	__u8 from_start; /* its handshake was seen to begin */
+	__u8 _pad[3];
 };
 
 /* Who is inside a call: a thread or, of a Go program, a goroutine (then `thread` is the process). */
@@ -55,7 +57,13 @@ struct tls_call {
 	__u8 kind;     /* enum tls_kind */
 	__u8 printed;  /* ciphertext has left it that is known again */
 	__u8 nested;   /* there may be a call inside it, on another object */
-	__u8 unwanted; /* the connection is filtered out */
+	__u8 flags;    /* enum call_flag */
+};
+
+/* What was seen of a call's ciphertext. */
+enum call_flag {
+	CALL_UNWANTED = 1,   /* the connection is filtered out */
+	CALL_FROM_START = 2, /* it began with a record of the handshake */
 };
 
 /* User space makes these small where no TLS is asked for. */
@@ -99,6 +107,17 @@ struct {
 	__type(value, struct tls_call);
 } tls_nested SEC(".maps");
 
+/*
+ * Bytes that were read by a call of which only the return was seen, because it was under way when its
+ * function was probed. Whose they are is known when who called reads again.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct tls_caller);
+	__type(value, __u32);
+} tls_missed SEC(".maps");
+
 struct tls_print {
 	__u64 hash;
 	__u64 pid;
@@ -106,7 +125,8 @@ struct tls_print {
 
 struct tls_printed {
 	__u64 object;
-	__u64 target;
+	__u32 target;
+	__u32 flags; /* enum call_flag */
 };
 
 /* Ciphertext that left a library into memory, by the hash of its first bytes: whose it is. */
@@ -179,6 +199,7 @@ static __noinline void announce_session(struct tls_session *session)
 	secure->event.kind = EVENT_SECURE;
 	secure->event.time = bpf_ktime_get_ns();
 	secure->event.connection = session->state.connection;
+	secure->event.flags = session->from_start ? FLAG_FROM_START : 0;
 	secure->start_time = session->start_time;
 	secure->cgroup = bpf_get_current_cgroup_id();
 	secure->carrier = session->carrier;
@@ -228,7 +249,7 @@ static __noinline struct tls_session *begin_session(struct tls_object *key, __u3
  * connection is another session: addresses are used again.
  */
 static __noinline struct tls_session *make_session(__u64 object, __u64 carrier, __u32 target,
-						   bool unwanted)
+						   __u32 flags)
 {
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct tls_object key = { .address = object, .pid = pid };
@@ -250,9 +271,11 @@ static __noinline struct tls_session *make_session(__u64 object, __u64 carrier, 
 		session->carrier = carrier;
 		session->state.pid = 0;
 	}
+	if (flags & CALL_FROM_START)
+		session->from_start = 1;
 	session->state.flags &= ~STATE_EXCLUDED;
 	/* Where only some ports are asked for, it has to be known to be on one of them. */
-	if (settings.filter_ports && (unwanted || !session->carrier))
+	if (settings.filter_ports && (flags & CALL_UNWANTED || !session->carrier))
 		session->state.flags |= STATE_EXCLUDED;
 	else if (session->state.pid != pid)
 		announce_session(session);
@@ -283,16 +306,19 @@ static __always_inline __u64 first_address(__u64 kind, __u64 address)
 	return kind == PAYLOAD_BUFFER ? found : 0;
 }
 
-/* Whether a record begins here: its type, and a version from SSL 3.0 to TLS 1.3, or of DTLS. */
-static __always_inline bool begins_record(__u64 address)
+/* The type of the record that begins here, if it has a version from SSL 3.0 to TLS 1.3, or of DTLS;
+ * else 0. */
+static __always_inline __u8 begins_record(__u64 address)
 {
 	__u8 header[TLS_HEADER];
 
 	if (!address || bpf_probe_read_user(header, sizeof(header), (void *)address))
-		return false;
+		return 0;
 	if (header[0] < 20 || header[0] > 24)
-		return false;
-	return (header[1] == 3 && header[2] <= 4) || (header[1] == 0xfe && header[2] >= 0xfc);
+		return 0;
+	if ((header[1] == 3 && header[2] <= 4) || (header[1] == 0xfe && header[2] >= 0xfc))
+		return header[0];
+	return 0;
 }
 
 /* 0 when there is not enough of it. */
@@ -343,17 +369,17 @@ static __always_inline struct tls_call *call_under_way(struct tls_caller *caller
 
 /* The connection is that of the calls that are inside of this one, too. */
 static __always_inline void carried_by(struct tls_caller *caller, struct tls_call *call,
-				       struct state *state)
+				       struct state *state, __u8 begun)
 {
 	struct tls_call *inner = NULL;
 
 	call->carrier = state->connection;
-	call->unwanted = state->flags & STATE_EXCLUDED ? 1 : 0;
+	call->flags = begun | (state->flags & STATE_EXCLUDED ? CALL_UNWANTED : 0);
 	if (call->nested)
 		inner = bpf_map_lookup_elem(&tls_nested, caller);
 	if (inner && inner->object) {
 		inner->carrier = state->connection;
-		inner->unwanted = call->unwanted;
+		inner->flags = call->flags;
 	}
 }
 
@@ -379,13 +405,17 @@ static __noinline void seen_by_tls(struct state *state, __u32 direction, __u64 k
 	if (printed) {
 		state->flags |= STATE_SECURED;
 		make_session(printed->object, state->connection, printed->target,
-			     state->flags & STATE_EXCLUDED);
+			     printed->flags | (state->flags & STATE_EXCLUDED ? CALL_UNWANTED : 0));
 		if (call && call->object == printed->object)
-			carried_by(&caller, call, state);
+			carried_by(&caller, call, state, 0);
 		return;
 	}
-	if (call && !(direction == SENT && call->printed) && begins_record(address))
-		carried_by(&caller, call, state);
+	if (!call || (direction == SENT && call->printed))
+		return;
+	address = begins_record(address);
+	if (address)
+		carried_by(&caller, call, state,
+			   address == TLS_HANDSHAKE_RECORD ? CALL_FROM_START : 0);
 }
 
 #endif

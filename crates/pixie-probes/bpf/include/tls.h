@@ -28,7 +28,28 @@ static __always_inline void knows_carrier(struct tls_call *call, struct tls_sess
 	if (!session || !session->carrier)
 		return;
 	call->carrier = session->carrier;
-	call->unwanted = session->state.flags & STATE_EXCLUDED ? 1 : 0;
+	call->flags = session->state.flags & STATE_EXCLUDED ? CALL_UNWANTED : 0;
+}
+
+/* What this session had read before, by a call that was not seen to begin, is a gap. */
+static __noinline void tell_missed(struct tls_caller *caller, struct tls_session *session)
+{
+	__u32 *missed = bpf_map_lookup_elem(&tls_missed, caller);
+	struct event *event;
+
+	if (!missed)
+		return;
+	event = session->state.flags & STATE_EXCLUDED ? NULL : begin_event(EVENT_DATA);
+	if (event) {
+		event->direction = RECEIVED;
+		event->hole = HOLE_UNREADABLE;
+		event->connection = session->state.connection;
+		event->position = session->state.position[RECEIVED];
+		event->length = *missed;
+		submit(event);
+	}
+	session->state.position[RECEIVED] += *missed;
+	bpf_map_delete_elem(&tls_missed, caller);
 }
 
 static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fresh)
@@ -54,10 +75,14 @@ static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fre
 	knows_carrier(fresh, session);
 	if (session)
 		write_begins(fresh, session);
-	if (outer)
+	if (outer) {
 		*outer = *fresh;
-	else
-		bpf_map_update_elem(&tls_calls, caller, fresh, BPF_ANY);
+		return 0;
+	}
+	bpf_map_update_elem(&tls_calls, caller, fresh, BPF_ANY);
+	/* This is its first call that is seen to begin. */
+	if (session && fresh->kind == TLS_READ)
+		tell_missed(caller, session);
 	return 0;
 }
 
@@ -153,7 +178,7 @@ static __noinline void call_returned(struct tls_call *call, __s64 result)
 	/* Nothing new. */
 	if (!length && !call->carrier)
 		return;
-	session = make_session(call->object, call->carrier, call->target, call->unwanted);
+	session = make_session(call->object, call->carrier, call->target, call->flags);
 	if (!session) {
 		count_dropped(1, length);
 		return;
@@ -174,8 +199,12 @@ static __always_inline int end_call(struct tls_caller *caller, __s64 frame, __s6
 
 	if (!call) {
 		/* It was under way when its function was probed; or there were too many. */
-		if (result > 0 && process_wanted(bpf_get_current_pid_tgid() >> 32))
+		if (result > 0 && process_wanted(bpf_get_current_pid_tgid() >> 32)) {
+			__u32 missed = result > 0x7fffffff ? 0x7fffffff : result;
+
 			count_unmatched();
+			bpf_map_update_elem(&tls_missed, caller, &missed, BPF_ANY);
+		}
 		return 0;
 	}
 	if (!call->object)
@@ -303,6 +332,8 @@ int tls_bio_write(struct pt_regs *registers)
 		return 0;
 	printed.object = call->object;
 	printed.target = call->target;
+	if (begins_record(PT_REGS_PARM2(registers)) == TLS_HANDSHAKE_RECORD)
+		printed.flags = CALL_FROM_START;
 	bpf_map_update_elem(&tls_prints, &print, &printed, BPF_ANY);
 	if (!bpf_map_lookup_elem(&tls_printers, &pid))
 		bpf_map_update_elem(&tls_printers, &pid, &one, BPF_ANY);

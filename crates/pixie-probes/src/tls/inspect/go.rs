@@ -7,8 +7,9 @@ use pixie_symbols::ElfFile;
 const FUNCTIONS: &[(&str, Call)] = &[
     ("crypto/tls.(*Conn).Read", Call::Read),
     ("crypto/tls.(*Conn).Write", Call::Write),
-    ("crypto/tls.(*Conn).handshakeContext", Call::Handshake),
-    ("crypto/tls.(*Conn).Handshake", Call::Handshake),
+    // What does the handshake, and not what every call asks whether it is done.
+    ("crypto/tls.(*Conn).clientHandshake", Call::Handshake),
+    ("crypto/tls.(*Conn).serverHandshake", Call::Handshake),
     ("crypto/tls.(*Conn).Close", Call::Free),
 ];
 
@@ -32,11 +33,6 @@ pub(super) fn inspect(file: &ElfFile) -> Result<Option<Target>, Refusal> {
         let Some((_, call)) = FUNCTIONS.iter().find(|(name, _)| *name == function.name) else {
             continue;
         };
-        // Since Go 1.17 the one, where it is not inlined, calls the other.
-        let context = has("crypto/tls.(*Conn).handshakeContext");
-        if function.name == "crypto/tls.(*Conn).Handshake" && context {
-            continue;
-        }
         match &function.points {
             Ok(places) => points.push(AttachPoint {
                 call: *call,
