@@ -1,6 +1,7 @@
 //! Plaintext from inside TLS libraries: the records are those of the same traffic in the clear.
 
 pub(crate) mod boringssl;
+pub(crate) mod choices;
 mod exchange;
 pub(crate) mod go;
 pub(crate) mod lifetimes;

@@ -4,7 +4,8 @@
 //	peer client [-tls] [-h2] PORT TIMES      asks for the same things, TIMES times over one connection
 //	peer get [-tls] [-h2] PORT N             gets N bytes once, and says so
 //
-// A client first says "ready", and starts when it is told to on standard input.
+// A client first says "ready", and starts when it is told to on standard input. With OLDER in its
+// environment, its connection is used once before.
 package main
 
 import (
@@ -99,6 +100,9 @@ func main() {
 	}
 	number, err := strconv.Atoi(arguments[2])
 	check(err)
+	if os.Getenv("OLDER") != "" {
+		client.ask("GET", "/bytes/1000", 0, 1000)
+	}
 	fmt.Println("ready")
 	input := bufio.NewReader(os.Stdin)
 	input.ReadString('\n')

@@ -3,7 +3,8 @@
 //   peer.js server PORT CERT KEY   GET /bytes/N answers N bytes; POST /count, how many came
 //   peer.js client PORT TIMES      asks for the same things, TIMES times over one connection
 //
-// A client first says "ready", and starts when it is told to on standard input.
+// A client first says "ready", and starts when it is told to on standard input. With OLDER in its
+// environment, its connection is used once before.
 'use strict';
 const fs = require('fs');
 const https = require('https');
@@ -46,6 +47,7 @@ function ask(agent, method, path, sent, expected) {
 async function client(times) {
   const input = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
   const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
+  if (process.env.OLDER) await ask(agent, 'GET', '/bytes/1000', 0, 1000);
   console.log('ready');
   await input.next();
   for (; times > 0; times -= 1) {

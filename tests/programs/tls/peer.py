@@ -9,14 +9,19 @@ peer.py crowd PORT COUNT         as many connections on one thread, each of whic
                                  number of bytes, several times
 
 GET /bytes/N answers N bytes; POST /count, how many came. A client first says "ready", and starts when
-it is told to on standard input.
+it is told to on standard input. With OLDER in its environment, the connection of a `client` or an `aclient`
+is used once before; with CONFINED, a client may make no system call that Linux 6.11 or a later one
+brought.
 """
 
 import asyncio
+import ctypes
 import http.client
 import http.server
+import os
 import socket
 import ssl
+import struct
 import sys
 
 
@@ -97,7 +102,27 @@ async def aserver(port, *arguments):
     await serving.serve_forever()
 
 
+def confine():
+    """A seccomp filter: kills for the numbers from uretprobe's (335) to those that all
+    architectures share (424)."""
+    program = struct.pack(
+        "HBBI" * 5,
+        *(0x20, 0, 0, 0),  # the system call's number
+        *(0x35, 0, 2, 335),  # less: allow
+        *(0x35, 1, 0, 424),  # as much or more: allow
+        *(0x06, 0, 0, 0x80000000),  # SECCOMP_RET_KILL_PROCESS
+        *(0x06, 0, 0, 0x7FFF0000),  # SECCOMP_RET_ALLOW
+    )
+    program = ctypes.create_string_buffer(program)
+    header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 5, ctypes.addressof(program)))
+    prctl = ctypes.CDLL(None).prctl
+    assert prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+    assert prctl(22, 2, header, 0, 0) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+
+
 def told():
+    if os.environ.get("CONFINED"):
+        confine()
     print("ready", flush=True)
     sys.stdin.readline()
 
@@ -109,15 +134,21 @@ def done():
 
 
 QUESTIONS = [("GET", "/bytes/1000", 0, 1000), ("POST", "/count", 100000, 7), ("GET", "/bytes/50000", 0, 50000)]
+OLDER = QUESTIONS[:1] if os.environ.get("OLDER") else []
 
 
 def client(port, times):
     connection = http.client.HTTPSConnection("127.0.0.1", port, context=client_context())
+
+    def ask_all(questions):
+        for method, path, sent, expected in questions:
+            connection.request(method, path, body=b"y" * sent if sent else None)
+            response = connection.getresponse()
+            assert (response.status, len(response.read())) == (200, expected)
+
+    ask_all(OLDER)
     told()
-    for method, path, sent, expected in QUESTIONS * times:
-        connection.request(method, path, body=b"y" * sent if sent else None)
-        response = connection.getresponse()
-        assert (response.status, len(response.read())) == (200, expected)
+    ask_all(QUESTIONS * times)
     done()
 
 
@@ -130,8 +161,10 @@ async def ask(reader, writer, method, path, sent, expected):
 
 
 async def aclient(port, times):
-    told()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_context())
+    for question in OLDER:
+        await ask(reader, writer, *question)
+    told()
     for question in QUESTIONS * times:
         await ask(reader, writer, *question)
     done()

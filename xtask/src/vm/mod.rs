@@ -47,6 +47,7 @@ const CORE: &[&str] = &[
     "exchanges::nginx_and_curl",
     "tls_sessions::curl_and_nginx",
     "encrypted::go::go_119",
+    "encrypted::choices::a_confined_program",
     "transports::unix_sockets",
     "transports::ipv6",
     "sharing::a_connection_is_passed_to_a_worker",

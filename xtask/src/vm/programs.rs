@@ -46,6 +46,8 @@ impl Tests {
             let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
             image.program_as(&program, &format!("{OURS}/{name}"))?;
         }
+        let script = "tls/peer.py";
+        image.copy(&root().join("tests/programs").join(script), &format!("{OURS}/{script}"));
         for name in PROGRAMS {
             match installed(name) {
                 Some(program) => add_program(image, name, &program)?,
