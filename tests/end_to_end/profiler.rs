@@ -3,7 +3,7 @@
 use crate::programs;
 use crate::runner::{Outcome, Setup, skip, tests};
 use crate::stacks::{Known, Sampled, Sampling, Share, is_of_unknown_process, names};
-use pixie::record::{Frame, Stack, StackState};
+use pixie::record::{Stack, StackState};
 use pixie::{Profiling, Tracer};
 use std::time::Duration;
 
@@ -84,8 +84,9 @@ fn sample(setup: &Setup, known: &Known, samples: u64) -> Result<Sampled, crate::
 
 fn two_to_one(setup: &Setup) -> Outcome {
     let known = Known::start("2:1", programs::ours("stacks")?.arg("two_to_one"))?;
-    let samples = if setup.slow > 1 { 1000 } else { 8000 };
-    let sampled = sample(setup, &known, samples)?;
+    let (frequency, samples) = if setup.slow > 1 { (99, 1000) } else { (4999, 40_000) };
+    let sampling = Sampling::start(setup, frequency, &[known.pid()])?;
+    let sampled = sampling.until(samples, setup.patience(Duration::from_secs(120)));
     let of = |function: &str| -> f64 {
         let here = |names: &[String]| names.last().is_some_and(|name| name == function);
         let stacks = sampled.of(known.pid()).filter(|stack| here(&names(stack)));
@@ -93,8 +94,10 @@ fn two_to_one(setup: &Setup) -> Outcome {
     };
     let ratio = of("twice") / of("once");
     println!("  {} to {}: {ratio:.3}", of("twice"), of("once"));
-    // Of so many samples the ratio has a standard deviation of 0.05.
-    let tolerance = if setup.slow > 1 { 0.3 } else { 0.2 };
+    // Of 40,000 samples the ratio has a standard deviation of 0.02, of 1,000 one of 0.13. On a machine that
+    // is so busy that it took fewer there is nothing to be said.
+    let tolerance = if setup.slow > 1 { 0.4 } else { 0.1 };
+    assert!(of("twice") + of("once") >= samples as f64 / 2.0, "too few samples");
     assert!((ratio - 2.0).abs() < tolerance, "2:1 came out as {ratio}:1");
     Ok(())
 }
@@ -123,7 +126,7 @@ fn forked_and_executed(setup: &Setup) -> Outcome {
     let other: Vec<_> = cut.filter(|cut| !soon.iter().any(|cause| *cut == cause)).collect();
     assert!(other.is_empty(), "{other:?}");
     let share = sampled.whole(|stack| stack.process.pid.0 == executed.pid());
-    share.expect("whole stacks around exec", 20, 100);
+    share.expect("whole stacks around exec", 20, 800);
     Ok(())
 }
 
@@ -133,24 +136,15 @@ fn short_lives(setup: &Setup) -> Outcome {
     let path = program.get_program().to_owned();
     let known = Known::start("shorts", program.arg("shorts").arg(path))?;
     let sampled = sampling.go_on_for(setup.patience(Duration::from_secs(4)));
-    // How soon a process is known, and how soon its stacks are named, depends on the machine's load.
-    let forgotten = |stack: &Stack| {
-        let of = |frame: &Frame| {
-            frame.unknown.as_ref().is_some_and(|why| *why == "the process was not known")
-        };
-        stack.frames.iter().any(of)
-    };
-    let short = |stack: &Stack| {
-        stack.process.comm == "stacks"
-            && stack.process.pid.0 != known.pid()
-            && !is_of_unknown_process(stack)
-            && !forgotten(stack)
-    };
+    let short =
+        |stack: &Stack| stack.process.comm == "stacks" && stack.process.pid.0 != known.pid();
     let pids: std::collections::BTreeSet<_> =
         sampled.stacks.iter().filter(|stack| short(stack)).map(|stack| stack.process.pid).collect();
     println!("  {} processes", pids.len());
     assert!(pids.len() > 5, "{} processes", pids.len());
-    sampled.named(short).expect("frames of short-lived processes", 50, 900);
+    // Those of processes that had not been looked at yet too.
+    sampled.named(short).expect("frames of short-lived processes", 50, 950);
+    sampled.whole(short).expect("whole stacks of short-lived processes", 50, 500);
     let spinning = sampled.stacks.iter().filter(|stack| short(stack));
     let spinning = spinning.filter(|stack| names(stack).last().is_some_and(|it| it == "leaf"));
     known.judge_functions(spinning).expect("functions of short-lived processes", 10, 999);

@@ -241,7 +241,7 @@ fn libraries_come_and_go(setup: &Setup) -> Outcome {
     assert!(of("library_leaf") > 20 && of("another_leaf") > 20, "{leaves:?}");
     let total: u64 = leaves.values().sum();
     assert!(of("library_leaf") + of("another_leaf") > total * 95 / 100, "{leaves:?}");
-    sampled.whole(|_| true).expect("libraries that come and go", 100, 500);
+    sampled.whole(|_| true).expect("libraries that come and go", 100, 800);
     Ok(())
 }
 

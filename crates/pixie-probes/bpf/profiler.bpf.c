@@ -17,6 +17,9 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct mm_struct___arguments {
+	unsigned long arg_start;
+};
 struct mm_struct;
 struct task_struct___mm {
 	struct mm_struct *mm;
@@ -87,6 +90,11 @@ static __always_inline void begin(struct walk *walk, __u64 id, __u8 kind)
 	walk->end = 0;
 }
 
+static __always_inline __u64 arguments_of(__u64 mm)
+{
+	return BPF_CORE_READ((struct mm_struct___arguments *)mm, arg_start);
+}
+
 /* What is known of the current process; false when that is nothing. */
 static __always_inline bool recall(struct walk *walk, __u64 mm)
 {
@@ -103,7 +111,11 @@ static __always_inline bool recall(struct walk *walk, __u64 mm)
 			tell(pid, mm, NEWS_PROCESS);
 		return false;
 	}
-	if (!process->mm)
+	/*
+	 * Looked at before it was sampled: if it has executed another program since, its arguments lie
+	 * elsewhere.
+	 */
+	if (!process->mm && (!process->arguments || process->arguments == arguments_of(mm)))
 		process->mm = mm;
 	if (process->mm != mm || process->state == PROCESS_ASKED) {
 		if (now - process->asked > PATIENCE) {

@@ -8,7 +8,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use pixie_core::id::Pid;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,6 +74,11 @@ impl Mappings {
         // SAFETY: so many live descriptions are passed as is said. When it fails, it was interrupted,
         // which is as good as the time being up.
         unsafe { libc::poll(events.as_mut_ptr(), events.len() as libc::nfds_t, milliseconds) };
+    }
+
+    /// What becomes readable when something has happened.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.rings.iter().map(|ring| ring.event.as_fd())
     }
 
     /// Hands over what has happened, in order for as long as a process stayed on one CPU.

@@ -19,11 +19,12 @@ mod ranges;
 mod rule;
 mod shared;
 
-pub use memory::{CodeMapping, MemoryError, News, TableId, UnwindMemory};
+pub use memory::{CodeMapping, MemoryError, News, Space, TableId, UnwindMemory};
 pub use options::{Filter, Report, SamplerOptions};
 pub use rule::{Cfa, Row, Rule, Saved, UnwindTable};
 
 use crate::error::chain;
+use crate::mappings::Mappings;
 use crate::ring::Ring;
 use crate::{Attachment, ProbeError, kernel, load, sys};
 use abi::{StackCount, StackEvent, StackKey, Tallies};
@@ -192,6 +193,7 @@ impl Sampler {
             pages: SharedArray::new(descriptor(&ebpf, "pages")?.as_fd(), PAGES)?,
             rules: SharedArray::new(descriptor(&ebpf, "rules")?.as_fd(), RULES)?,
             chunks_map: descriptor(&ebpf, "chunks")?,
+            mappings_told: Mappings::listen().ok(),
             state: memory::State::new(options.table_bytes, [MAPPINGS, TABLES, PAGES, RULES]),
         };
         let sampler = Self {

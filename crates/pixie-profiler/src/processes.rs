@@ -1,9 +1,9 @@
 //! Which processes there are, what they have mapped, and the files behind it.
 
-use crate::ProcessImage;
 use crate::unwind::unwind_table;
+use crate::{ProcessImage, ProfilerOptions};
 use pixie_core::id::Pid;
-use pixie_probes::sampler::{CodeMapping, MemoryError, News, TableId, UnwindMemory};
+use pixie_probes::sampler::{CodeMapping, Filter, MemoryError, News, Space, TableId, UnwindMemory};
 use pixie_symbols::{BuildId, ElfFile, Mapping, Process};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -12,6 +12,18 @@ use std::time::{Duration, Instant};
 
 /// The most processes and former processes whose mappings are kept.
 const MAX_IMAGES: usize = 32_768;
+/// After so many more drains no stack refers to what has ended: each generation of counts is drained every
+/// other time, and stays for another turn while programs are at work on it. Not a time: however long it
+/// takes to name what was drained, it is there.
+const KEPT_FOR_DRAINS: u64 = 6;
+/// For how long what a process maps is gathered before it is looked at: programs map their libraries one
+/// after the other as they start.
+const SETTLES: Duration = Duration::from_millis(1);
+/// How much time in a second is taken for processes that have not been sampled yet. What comes beyond is
+/// looked at when it is sampled.
+const AHEAD: Duration = Duration::from_millis(50);
+/// The most processes that wait to be looked at; as above.
+const MAX_CHANGED: usize = 4096;
 
 /// What the thread that keeps processes tells others.
 #[derive(Debug, Default)]
@@ -22,13 +34,16 @@ struct Told {
     images: HashMap<u32, Kept>,
     /// The newest image of each process.
     newest: HashMap<Pid, u32>,
+    /// How often stacks were handed over.
+    drains: u64,
     counters: ProcessCounters,
 }
 
 #[derive(Debug)]
 struct Kept {
     image: Arc<ProcessImage>,
-    ended: Option<Instant>,
+    /// After how many drains it was replaced, or its process ended.
+    ended: Option<u64>,
 }
 
 /// What was done for processes, since the start.
@@ -50,6 +65,11 @@ impl Shared {
         told.images.get(&image).map(|kept| kept.image.clone())
     }
 
+    /// Notes that stacks were handed over, and that those of before have been named.
+    pub(crate) fn drained(&self) {
+        self.with(|told| told.drains += 1);
+    }
+
     pub(crate) fn counters(&self) -> ProcessCounters {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).counters
     }
@@ -66,8 +86,33 @@ pub(crate) struct Processes {
     live: HashMap<Pid, Live>,
     files: Files,
     next_image: u32,
-    /// How long the mappings of processes that have ended are kept.
-    keep: Duration,
+    wanted: Wanted,
+    /// Processes that could not be looked at.
+    hidden: HashSet<Pid>,
+    /// Processes that have come to be or mapped something, and since when that is known.
+    changed: HashMap<Pid, Instant>,
+    /// The second that passes, and how much of it was taken ahead of samples.
+    ahead: (Instant, Duration),
+}
+
+/// Which processes may be sampled, as far as that can be told by their pids.
+pub(crate) struct Wanted {
+    filter: Filter,
+    but: Option<Pid>,
+}
+
+impl Wanted {
+    pub(crate) fn new(options: &ProfilerOptions) -> Self {
+        let ours = (!options.include_self).then(|| Pid(std::process::id()));
+        Self { filter: options.filter.clone(), but: ours }
+    }
+
+    fn pid(&self, pid: Pid) -> bool {
+        let Filter { pids, exclude_pids, .. } = &self.filter;
+        (pids.is_empty() || pids.contains(&pid))
+            && !exclude_pids.contains(&pid)
+            && self.but != Some(pid)
+    }
 }
 
 /// A process that the kernel knows.
@@ -81,7 +126,7 @@ impl Processes {
         memory: UnwindMemory,
         shared: Arc<Shared>,
         open_files: usize,
-        keep: Duration,
+        wanted: Wanted,
     ) -> Self {
         Self {
             memory,
@@ -89,31 +134,82 @@ impl Processes {
             live: HashMap::new(),
             files: Files::new(open_files),
             next_image: 1,
-            keep,
+            wanted,
+            hidden: HashSet::new(),
+            changed: HashMap::new(),
+            ahead: (Instant::now(), Duration::ZERO),
         }
     }
 
     /// Waits for something to do, and does it.
     pub(crate) fn work(&mut self, timeout: Duration) {
-        if !self.memory.wait(timeout) {
-            return;
-        }
+        let timeout = if self.changed.is_empty() { timeout } else { SETTLES };
         let mut done = HashSet::new();
-        for news in self.memory.news() {
-            let (News::Process { pid, space } | News::Address { pid, space }) = news else {
-                continue;
-            };
-            if done.insert((pid, space)) {
-                self.take_in(pid, space);
+        if self.memory.wait(timeout) {
+            for news in self.memory.news() {
+                self.heed(news, &mut done);
+            }
+        }
+        self.look_ahead();
+    }
+
+    /// Does what the kernel asks for, once for each address space, and notes what it tells.
+    fn heed(&mut self, news: News, done: &mut HashSet<(Pid, u64)>) {
+        let (pid, space) = match news {
+            News::Process { pid, space } | News::Address { pid, space } => (pid, space),
+            News::Changed { pid } => {
+                if self.wanted.pid(pid) && self.changed.len() < MAX_CHANGED {
+                    self.changed.entry(pid).or_insert_with(Instant::now);
+                }
+                return;
+            }
+            _ => return,
+        };
+        if done.insert((pid, space)) {
+            self.changed.remove(&pid);
+            self.take_in(pid, Space::Asked(space));
+        }
+    }
+
+    /// Looks at processes before they are sampled, so that their first samples are whole, and named
+    /// however short they live.
+    fn look_ahead(&mut self) {
+        let settled = |since: &Instant| since.elapsed() >= SETTLES;
+        let settled: Vec<Pid> =
+            self.changed.iter().filter(|(_, since)| settled(since)).map(|(pid, _)| *pid).collect();
+        for pid in settled {
+            self.changed.remove(&pid);
+            let begun = Instant::now();
+            if begun.duration_since(self.ahead.0) >= Duration::from_secs(1) {
+                self.ahead = (begun, Duration::ZERO);
+            }
+            if self.ahead.1 < AHEAD {
+                self.take_in_unasked(pid);
+                self.ahead.1 += begun.elapsed();
             }
         }
     }
 
+    /// Looks at a process that the kernel has not asked about, unless it is just becoming another.
+    pub(crate) fn take_in_unasked(&mut self, pid: Pid) {
+        if let Some(arguments) = arguments(pid).filter(|address| *address != 0) {
+            self.take_in(pid, Space::WithArgumentsAt(arguments));
+        }
+    }
+
     /// Looks at a process, and tells the kernel.
-    pub(crate) fn take_in(&mut self, pid: Pid, space: u64) {
-        let Ok(process) = Process::new(pid.0) else {
-            self.forget(pid);
-            self.memory.hide_process(pid, space);
+    fn take_in(&mut self, pid: Pid, space: Space) {
+        let process = Process::new(pid.0).ok();
+        let process = process.filter(|_| match space {
+            Space::Asked(_) => true,
+            Space::WithArgumentsAt(address) => arguments(pid) == Some(address),
+        });
+        let Some(process) = process else {
+            if let Space::Asked(space) = space {
+                self.forget(pid);
+                self.memory.hide_process(pid, space);
+                self.hidden.insert(pid);
+            }
             return;
         };
         let files: Vec<Option<usize>> =
@@ -169,7 +265,7 @@ impl Processes {
         }
         self.shared.with(|told| {
             if let Some(kept) = told.images.get_mut(&live.image) {
-                kept.ended = Some(Instant::now());
+                kept.ended = Some(told.drains);
             }
         });
     }
@@ -186,11 +282,15 @@ impl Processes {
             self.forget(pid);
             self.memory.remove_process(pid);
         }
-        let keep = self.keep;
+        for pid in self.hidden.extract_if(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            if !self.live.contains_key(&pid) {
+                self.memory.remove_process(pid);
+            }
+        }
         self.shared.with(|told| {
-            let old = |kept: &Kept| kept.ended.is_some_and(|ended| ended.elapsed() > keep);
-            told.images.retain(|_, kept| !old(kept));
-            let Told { images, newest, .. } = told;
+            let Told { images, newest, drains, .. } = told;
+            let old = |ended: u64| drains.saturating_sub(ended) > KEPT_FOR_DRAINS;
+            images.retain(|_, kept| !kept.ended.is_some_and(old));
             newest.retain(|_, image| images.contains_key(image));
         });
     }
@@ -246,6 +346,13 @@ impl Processes {
         }
         true
     }
+}
+
+/// Where the arguments of a process lie, which is elsewhere once it runs another program.
+fn arguments(pid: Pid) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything. Field 48 of proc_pid_stat(5); ours begin with 3.
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(45)?.parse().ok()
 }
 
 /// The difference between addresses of a mapping and those that its file counts.

@@ -1,4 +1,4 @@
-use crate::processes::{Processes, Shared};
+use crate::processes::{Processes, Shared, Wanted};
 use crate::{Counters, ProcessImage, ProfilerOptions, Sample, StackEnd, Truncation};
 use pixie_core::id::Pid;
 use pixie_probes::ProbeError;
@@ -53,11 +53,11 @@ impl Profiler {
     pub fn start(options: &ProfilerOptions) -> Result<Self, ProfileError> {
         let (sampler, memory) = Sampler::load(&sampler_options(options))?;
         let shared = Arc::new(Shared::default());
-        let keep = options.interval * 3 + Duration::from_secs(2);
-        let mut processes = Processes::new(memory, shared.clone(), options.open_files, keep);
+        let wanted = Wanted::new(options);
+        let mut processes = Processes::new(memory, shared.clone(), options.open_files, wanted);
         let begun = Instant::now();
         for pid in busiest(options) {
-            processes.take_in(pid, 0);
+            processes.take_in_unasked(pid);
             if begun.elapsed() > PREPARATION {
                 break;
             }
@@ -92,12 +92,14 @@ impl Profiler {
             self.sampler.drain(&mut |stack| handler(sample(stack)));
         } else if self.drained.elapsed() >= self.interval {
             self.drained = Instant::now();
+            self.shared.drained();
             self.sampler.drain(&mut |stack| handler(sample(stack)));
         }
     }
 
     /// What the process of a sample had mapped; `None` when that was never known, or the process
-    /// ended long ago: images are kept for at least two intervals after that.
+    /// ended long ago: images are kept for at least five more intervals in which [`Profiler::poll`] was
+    /// called.
     #[must_use]
     pub fn process(&self, sample: &Sample) -> Option<Arc<ProcessImage>> {
         self.shared.image(sample.pid, sample.image)

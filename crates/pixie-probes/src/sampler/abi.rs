@@ -78,6 +78,7 @@ plain! {
     struct Process {
         mm: u64,
         asked: u64,
+        arguments: u64,
         first: u32,
         count: u32,
         image: u32,
@@ -210,6 +211,7 @@ mod tests {
                 ("news", "pid", offset_of!(News, pid)),
                 ("news", "kind", offset_of!(News, kind)),
                 ("process", "asked", offset_of!(Process, asked)),
+                ("process", "arguments", offset_of!(Process, arguments)),
                 ("process", "first", offset_of!(Process, first)),
                 ("process", "image", offset_of!(Process, image)),
                 ("process", "state", offset_of!(Process, state)),

@@ -5,6 +5,7 @@ use super::perf;
 use super::ranges::Ranges;
 use super::rule::{Row, Rule, UnwindTable};
 use super::shared::SharedArray;
+use crate::mappings::{Mappings, Notice};
 use crate::ring::Ring;
 use crate::sys;
 use aya::maps::{HashMap as KernelHashMap, MapData};
@@ -37,6 +38,23 @@ pub enum News {
         /// What tells its address space from others; to be passed on.
         space: u64,
     },
+    /// A process has come to be, runs another program, or has mapped more code; nobody has asked about
+    /// it.
+    Changed {
+        /// Which.
+        pid: Pid,
+    },
+}
+
+/// Which of a process's address spaces is told of: it has another one once it has executed another
+/// program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// The one that the kernel asked with.
+    Asked(u64),
+    /// Nobody asked: the one whose arguments lie there (`arg_start` of `proc_pid_stat(5)`); 0 for
+    /// whichever it has when it is sampled.
+    WithArgumentsAt(u64),
 }
 
 /// A part of a process's memory that holds code.
@@ -80,6 +98,8 @@ pub struct UnwindMemory {
     pub(super) pages: SharedArray<abi::Page>,
     pub(super) rules: SharedArray<abi::Rule>,
     pub(super) chunks_map: OwnedFd,
+    /// What processes map; without it they are looked at when they are sampled.
+    pub(super) mappings_told: Option<Mappings>,
     pub(super) state: State,
 }
 
@@ -178,8 +198,10 @@ impl UnwindMemory {
         if self.news.peek().is_some() {
             return true;
         }
+        let told = self.mappings_told.iter().flat_map(Mappings::descriptors);
+        let descriptors: Vec<_> = [self.news_descriptor.as_fd()].into_iter().chain(told).collect();
         // Interrupted by a signal, it is as if the time were up.
-        perf::wait(self.news_descriptor.as_fd(), milliseconds).unwrap_or(false)
+        perf::wait(&descriptors, milliseconds).unwrap_or(false)
     }
 
     /// What the kernel wants to know.
@@ -197,18 +219,27 @@ impl UnwindMemory {
             self.news.advance();
         }
         self.news.commit();
+        if let Some(mappings) = &mut self.mappings_told {
+            mappings.take(|notice| match notice {
+                Notice::Mapped(pid, _) | Notice::Executed(pid) | Notice::Forked(pid) => {
+                    news.push(News::Changed { pid });
+                }
+                // They are asked about when they are sampled.
+                Notice::Lost => {}
+            });
+        }
         news
     }
 
-    /// Tells what a process has mapped, in the order of addresses. `space` is what the kernel asked
-    /// with, or 0 when it did not ask; `image` is what its stacks will be marked with.
+    /// Tells what a process has mapped, in the order of addresses. `image` is what its stacks will be
+    /// marked with.
     ///
     /// # Errors
     /// When there is no room for another process, or for as many mappings.
     pub fn set_process(
         &mut self,
         pid: Pid,
-        space: u64,
+        space: Space,
         image: u32,
         mappings: &[CodeMapping],
     ) -> Result<(), MemoryError> {
@@ -227,8 +258,12 @@ impl UnwindMemory {
                 pad: 0,
             })
             .collect();
-        let process =
-            abi::Process { mm: space, asked: 0, first, count, image, state: abi::PROCESS_KNOWN };
+        let (mm, arguments) = match space {
+            Space::Asked(space) => (space, 0),
+            Space::WithArgumentsAt(address) => (0, address),
+        };
+        let state = abi::PROCESS_KNOWN;
+        let process = abi::Process { mm, asked: 0, arguments, first, count, image, state };
         let written = self.mappings.write(first as usize, &elements);
         let written = match written {
             true => self.processes.insert(pid.0, process, 0).map_err(io::Error::other),

@@ -79,11 +79,16 @@ fn open(program: libc::c_int, cpu: u32, frequency: u32) -> io::Result<OwnedFd> {
     Ok(event)
 }
 
-/// Waits until the ring behind `ring` has something, or the time is up.
-pub(crate) fn wait(ring: BorrowedFd<'_>, milliseconds: i32) -> io::Result<bool> {
-    let mut poll = libc::pollfd { fd: ring.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one live pollfd is passed, and said to be one.
-    match unsafe { libc::poll(&raw mut poll, 1, milliseconds) } {
+/// Waits until one of the rings behind these has something, or the time is up.
+pub(crate) fn wait(rings: &[BorrowedFd<'_>], milliseconds: i32) -> io::Result<bool> {
+    let readable = |ring: &BorrowedFd<'_>| libc::pollfd {
+        fd: ring.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut polls: Vec<_> = rings.iter().map(readable).collect();
+    // SAFETY: so many live descriptions are passed as is said.
+    match unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, milliseconds) } {
         -1 => Err(io::Error::last_os_error()),
         ready => Ok(ready > 0),
     }

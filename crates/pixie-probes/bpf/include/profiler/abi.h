@@ -93,6 +93,7 @@ enum process_state {
 struct process {
 	__u64 mm;    /* the address space that this is about; 0: whichever the process has */
 	__u64 asked; /* when user space was last told of it */
+	__u64 arguments; /* where the address space has them, while `mm` is not known; 0: any */
 	__u32 first; /* of its mappings */
 	__u32 count;
 	__u32 image;
