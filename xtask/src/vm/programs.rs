@@ -49,7 +49,7 @@ impl Tests {
         let script = "tls/peer.py";
         image.copy(&root().join("tests/programs").join(script), &format!("{OURS}/{script}"));
         for name in PROGRAMS {
-            match installed(name) {
+            match debians(name) {
                 Some(program) => add_program(image, name, &program)?,
                 None => log
                     .line(&format!("{name} is not installed, and will be missing in the machine")),
@@ -57,6 +57,12 @@ impl Tests {
         }
         Ok(())
     }
+}
+
+/// An installed program, where Debian has it: what else is found first may be a version manager's script.
+fn debians(name: &str) -> Option<PathBuf> {
+    let usual = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(name));
+    usual.into_iter().find(|program| program.is_file()).or_else(|| installed(name))
 }
 
 /// A copy without debug information, which is most of a program.
