@@ -133,7 +133,7 @@ fn a_ring_that_is_too_small(setup: &Setup) -> Outcome {
     let (_, said) = process::run(&mut load);
     assert!(said.contains(&format!("{REQUESTS} succeeded")), "{said}");
     // Once all of that has been read there is room again.
-    std::thread::sleep(setup.patience(Duration::from_millis(500)));
+    std::thread::sleep(setup.patience(Duration::from_secs(2)));
     let mut curl = command("curl")?;
     curl.args(["-sk", "--http1.1", "--noproxy", "*", "-o", "/dev/null"])
         .arg(format!("{url}?after"));
