@@ -14,7 +14,7 @@ pub struct ProfilerOptions {
     /// Tell threads apart. Default false: stacks of all threads of a process are added up.
     pub per_thread: bool,
     /// Also tell where threads block for at least this long, once they run again. Default `None`. Every
-    /// time a thread blocks its stack is walked, which costs some 10 µs.
+    /// time a thread blocks its stack is walked, which costs microseconds: see `docs/profiling.md`.
     pub off_cpu: Option<Duration>,
     /// How long stacks are added up before they are handed over: 1 s.
     pub interval: Duration,

@@ -9,6 +9,7 @@ mod instructions;
 mod load;
 mod measure;
 mod processes;
+mod profiler;
 mod rounds;
 mod tax;
 mod tls;
@@ -32,7 +33,8 @@ bpfcc-tools and linux-headers-cloud-amd64. Needs root, and a machine with nothin
 
   --rounds N       pairs of rounds for each row (default 7)
   --seconds S      how long each round runs (default 3)
-  --row NAME       only this row; can be given several times (see the first column)
+  --row NAME       only this row; can be given several times (see the first column); `profiler` is
+                   a table of its own: what call stacks cost, beside other profilers
   --instructions   instead, count instructions in virtual machines, which repeats";
 
 /// What was asked for.
@@ -74,6 +76,9 @@ pub(crate) fn main(arguments: &[String]) -> Result<ExitCode> {
     }
     if !is_root() {
         bail!("it attaches to the kernel: run it as root");
+    }
+    if options.rows.iter().any(|row| row == "profiler") {
+        return profiler::measure(options.rounds).map(|()| ExitCode::SUCCESS);
     }
     for program in ["nginx", "wrk", "bpftool", "cc"] {
         installed(program).with_context(|| format!("{program} is not installed"))?;
