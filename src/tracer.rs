@@ -205,8 +205,9 @@ impl Tracer {
         self
     }
 
-    /// The most memory, in bytes, of the records that wait before a sink, as [`Record::memory`]
-    /// estimates it. Default 32 MiB. Records that wait before several sinks are shared.
+    /// The most memory, in bytes, of the records that wait before a sink, by
+    /// [`Record::memory`](pixie_core::Record::memory). Default 32 MiB. Records that wait before
+    /// several sinks are shared.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.source.queue.memory = bytes as u64;
         self
