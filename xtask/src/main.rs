@@ -13,6 +13,7 @@ mod fuzz;
 mod oracle;
 mod overhead;
 mod packages;
+mod packaging;
 mod steps;
 mod test;
 mod vm;

@@ -1,10 +1,8 @@
 //! Every check and every test: `cargo xtask test`.
 
-use crate::command::{
-    cargo, command, installed, is_root, metadata, output, root, run, tally, targets,
-};
+use crate::command::{cargo, is_root, metadata, output, root, run, tally, targets};
 use crate::steps::{Job, Log, Outcome, Steps, Tally, skip};
-use crate::{bpf, fuzz, oracle, overhead, packages, vm};
+use crate::{bpf, fuzz, oracle, overhead, packages, packaging, vm};
 use anyhow::{Context, Result, bail};
 use std::process::{Command, ExitCode};
 
@@ -93,7 +91,7 @@ fn checks(steps: &mut Steps) {
     steps.step("eBPF objects", |_| bpf::check());
     steps.step("dependencies", |_| dependencies());
     steps.step("advisories", |_| advisories());
-    steps.step("packaging", |_| packaging());
+    steps.step("packaging", |_| packaging::check());
 }
 
 fn tests(steps: &mut Steps) {
@@ -217,20 +215,6 @@ fn advisories() -> Outcome {
 }
 
 const NO_DENY: &str = "cargo-deny is not installed: cargo install --locked cargo-deny";
-
-/// Every crate as it would be published.
-fn packaging() -> Outcome {
-    let uncommitted = match installed("git") {
-        Some(_) => output(&mut command("git", &["status", "--porcelain"])).unwrap_or_default(),
-        None => String::new(),
-    };
-    if !uncommitted.is_empty() {
-        return skip("there are changes that are not committed");
-    }
-    // What is built from the packages is what has been built before: nothing is to be fetched.
-    let arguments = ["package", "--workspace", "--exclude=xtask", "--offline"];
-    done(output(&mut cargo(&arguments)).map(drop))
-}
 
 fn done(result: Result<()>) -> Outcome {
     result?;
