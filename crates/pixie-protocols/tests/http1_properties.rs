@@ -296,3 +296,11 @@ proptest! {
         script::check_stream(&Http1, Limits::default(), &steps, piece);
     }
 }
+
+#[test]
+fn a_line_that_ends_at_the_limit_is_given_up_in_pieces_as_it_is_whole() {
+    let line = [b"GET /".as_slice(), &[b'x'; 24], &[0x17; 65_506]].concat();
+    let next = b"GET /1 HTTP/1.1\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let steps = [Step::Feed(RESPONSES, line), Step::Feed(REQUESTS, next)];
+    script::check_stream(&Http1, Limits::default(), &steps, 1);
+}

@@ -90,6 +90,8 @@ impl Half {
     pub(super) fn feed(&mut self, time: MonotonicTime, bytes: &[u8], exchanges: &mut Exchanges) {
         let mut bytes = bytes;
         while !bytes.is_empty() {
+            // Also when what follows a head that was given up is looked at anew.
+            exchanges.not_understood(self.kind, self.lost());
             let waits = self.kind == Kind::Response && exchanges.releases();
             if waits || exchanges.gives_up() {
                 self.left.extend_from_slice(bytes);
