@@ -116,8 +116,13 @@ fn tests(steps: &mut Steps) {
     });
 }
 
-/// With what the fuzz targets' inputs are chosen.
-const FUZZ_SEED: u32 = 20_261_124;
+/// With what the inputs of property tests and of fuzz targets are chosen: a change is not to fail by
+/// what was wrong before it.
+const SEED: u32 = 20_261_124;
+
+/// What property tests take for their seed, if it is set. `cargo test` by itself takes another one
+/// each time.
+const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
 
 /// How many inputs each fuzz target tries: about what it does in its time on a slow machine. Those
 /// of [`LONGER`] have all of the time, others a third.
@@ -153,7 +158,7 @@ fn fuzz_effort(target: &str, seconds: u64) -> fuzz::Effort {
     fuzz::Effort {
         seconds: if LONGER.contains(&target) { seconds } else { seconds.div_ceil(3) },
         repeated: Some(fuzz::Repeated {
-            seed: FUZZ_SEED,
+            seed: SEED,
             runs: runs.map_or(OTHER_FUZZ_RUNS, |(_, runs)| *runs),
         }),
     }
@@ -172,6 +177,9 @@ fn own_tests() -> Result<Vec<String>> {
 fn test(arguments: &[&str]) -> Command {
     let mut command = cargo(&["test", "--all-features", "--no-fail-fast"]);
     command.args(arguments);
+    if std::env::var_os(PROPERTY_SEED).is_none() {
+        command.env(PROPERTY_SEED, SEED.to_string());
+    }
     command
 }
 
