@@ -12,10 +12,14 @@ use pixie_probes::event::{Close, Data, Open, Secure};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Of so many connections, the least recently used one goes first. Keeping all of them in order
 /// would cost every event; this costs only when one has to go, and is nearly as good.
 const SAMPLE: usize = 16;
+
+/// For so long a TLS session is still listened to when its connection has ended.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// The connections that are known.
 pub(super) struct Connections {
@@ -28,6 +32,9 @@ pub(super) struct Connections {
     by_process: FxHashMap<Pid, HashSet<ConnectionId, FxBuildHasher>>,
     /// Which TLS sessions each connection carries.
     sessions: FxHashMap<ConnectionId, Vec<ConnectionId>>,
+    /// TLS sessions whose connection has ended, and when: a call that wrote may still be on its way
+    /// back, and what it wrote is told of then.
+    ending: Vec<(ConnectionId, MonotonicTime)>,
     /// Connections with bytes that wait for others to come first.
     holding: Vec<ConnectionId>,
     /// What all connections hold, in bytes.
@@ -45,6 +52,7 @@ impl Connections {
             unknown: Arc::default(),
             by_process: FxHashMap::default(),
             sessions: FxHashMap::default(),
+            ending: Vec::new(),
             holding: Vec::new(),
             memory: 0,
             hand: 0,
@@ -167,7 +175,7 @@ impl Connections {
             self.remove(index, close.positions, close.time, work);
             work.stats.connections.closed += 1;
         }
-        self.end_sessions(close.connection, close.time, work);
+        self.end_sessions(close.connection, close.time);
     }
 
     /// Takes note of the end of a process: the connections that only it used end with it.
@@ -178,7 +186,7 @@ impl Connections {
             if connection.users.is_empty() {
                 self.remove(index, [None; 2], time, work);
                 work.stats.connections.closed += 1;
-                self.end_sessions(id, time, work);
+                self.end_sessions(id, time);
             }
         }
     }
@@ -191,6 +199,7 @@ impl Connections {
             connection.expire(now, work);
             connection.holding
         });
+        self.end_overdue_sessions(now, work);
         // A part of the table each time: all of it in a minute or so.
         for _ in 0..self.table.len().min(64 + self.table.len() / 512) {
             let index = self.advance_hand();
@@ -209,6 +218,7 @@ impl Connections {
         }
         self.by_process.clear();
         self.sessions.clear();
+        self.ending.clear();
         self.holding.clear();
         self.memory = 0;
     }
@@ -297,11 +307,19 @@ impl Connections {
         }
     }
 
-    /// Ends the TLS sessions that a connection carried, because it has ended.
-    fn end_sessions(&mut self, carrier: ConnectionId, time: MonotonicTime, work: &mut Work) {
-        for session in self.sessions.remove(&carrier).unwrap_or_default() {
+    /// The TLS sessions that a connection carried end, because it has ended.
+    fn end_sessions(&mut self, carrier: ConnectionId, time: MonotonicTime) {
+        let sessions = self.sessions.remove(&carrier).unwrap_or_default();
+        self.ending.extend(sessions.into_iter().map(|session| (session, time)));
+    }
+
+    /// Ends those that were listened to for long enough after that.
+    fn end_overdue_sessions(&mut self, now: MonotonicTime, work: &mut Work) {
+        let is_due = |ending: &mut (ConnectionId, MonotonicTime)| now.since(ending.1) >= LAST_WORDS;
+        let due: Vec<_> = self.ending.extract_if(.., is_due).collect();
+        for (session, _) in due {
             if let Some(index) = self.table.get_index_of(&session) {
-                self.remove(index, [None; 2], time, work);
+                self.remove(index, [None; 2], now, work);
                 work.stats.connections.closed += 1;
             }
         }

@@ -204,3 +204,24 @@ fn a_unix_connection_ends_with_the_last_process_that_uses_it() {
     assert_eq!(outcome.paths(), ["/tcp", "/unfinished", "/last"]);
     assert_eq!(outcome.stats.connections.closed, 1);
 }
+
+/// One thread closes the connection while another is on its way back from writing.
+#[test]
+fn what_a_session_wrote_last_is_told_of_after_its_connection_has_ended() {
+    let mut wire = Wire::new();
+    wire.open(1, 10);
+    wire.secure(2, 1, 10);
+    wire.send(2, Direction::Received, get("/a").as_bytes());
+    wire.close(1);
+    wire.wait(10_000_000);
+    wire.send(2, Direction::Sent, answer("/a").as_bytes());
+    // Nothing tells of the session's own end.
+    wire.wait(200_000_000);
+    wire.open(3, 10);
+    let outcome = wire.play();
+    assert_eq!(outcome.stats.connections.closed, 2);
+    let records: Vec<_> = outcome.http().collect();
+    let [http] = records.as_slice() else { panic!("{records:?}") };
+    assert_eq!(http.response.as_ref().map(|response| response.status), Some(200));
+    assert_eq!(http.traffic.connection.id.0, 1);
+}

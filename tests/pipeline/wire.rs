@@ -1,6 +1,6 @@
 //! Events as a source would tell them, and what becomes of them.
 
-use pixie::event::{Close, Counters, Data, Event, EventSource, Open};
+use pixie::event::{Close, Counters, Data, Event, EventSource, Open, Secure};
 use pixie::id::{ConnectionId, Direction, Pid, Transport};
 use pixie::record::{Address, Cause, Http};
 use pixie::time::MonotonicTime;
@@ -32,6 +32,7 @@ enum Told {
     Open(Open),
     Data { data: Data<'static>, captured: Vec<u8> },
     Close(Close),
+    Secure(Secure),
     Exit { pid: Pid, time: MonotonicTime },
 }
 
@@ -106,6 +107,14 @@ impl Wire {
         self.events.push(Told::Close(close));
     }
 
+    /// A TLS session on a connection, seen from its beginning.
+    pub(crate) fn secure(&mut self, session: u64, carrier: u64, pid: u32) {
+        let mut secure = Secure::new(ConnectionId(session), self.tick(), Pid(pid));
+        secure.carrier = Some(ConnectionId(carrier));
+        secure.from_start = true;
+        self.events.push(Told::Secure(secure));
+    }
+
     pub(crate) fn exit(&mut self, pid: u32) {
         let time = self.tick();
         self.events.push(Told::Exit { pid: Pid(pid), time });
@@ -162,6 +171,7 @@ impl EventSource for Wire {
                 Told::Open(open) => Event::Open(open),
                 Told::Data { data, captured } => Event::Data(Data { captured, ..*data }),
                 Told::Close(close) => Event::Close(*close),
+                Told::Secure(secure) => Event::Secure(secure),
                 Told::Exit { pid, time } => Event::Exit { pid: *pid, time: *time },
             });
         }

@@ -38,7 +38,8 @@ struct tls_session {
 	__u64 start_time;   /* of the process, because pids come again */
 	__u32 target;
 	__u8 from_start; /* its handshake was seen to begin */
-	__u8 _pad[3];
+	__u8 ending;     /* it ends when the write that is under way has returned */
+	__u8 _pad[2];
 };
 
 /* Who is inside a call: a thread or, of a Go program, a goroutine (then `thread` is the process). */

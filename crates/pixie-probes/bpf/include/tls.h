@@ -188,9 +188,11 @@ static __noinline void call_returned(struct tls_call *call, __s64 result)
 	/* A reader may have told of it already. */
 	if (call->kind == TLS_PENDING_WRITE &&
 	    bpf_map_delete_elem(&tls_pending, &session->state.connection))
-		return;
+		length = 0;
 	if (length)
 		tell_call(call, session, length);
+	if (call->kind == TLS_PENDING_WRITE && session->ending)
+		end_session(session, call->object);
 }
 
 static __always_inline int end_call(struct tls_caller *caller, __s64 frame, __s64 result)
@@ -291,7 +293,12 @@ static __always_inline int ends(__u64 object)
 {
 	struct tls_session *session = find_session(object, bpf_get_current_pid_tgid() >> 32);
 
-	if (session)
+	if (!session)
+		return 0;
+	/* What another goroutine has written is told of when its call returns, and belongs here. */
+	if (bpf_map_lookup_elem(&tls_pending, &session->state.connection))
+		session->ending = 1;
+	else
 		end_session(session, object);
 	return 0;
 }
