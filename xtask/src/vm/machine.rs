@@ -110,7 +110,10 @@ impl Machine {
         if self.instructions {
             command.args(["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]);
         } else {
-            command.args(["-accel", "tcg"]);
+            // One thread for all processors. QEMU before 8.1 can translate code that another thread
+            // is changing, and the kernel then runs into a breakpoint that stood there for a moment
+            // while a tracepoint was switched (multipath-tcp/mptcp_net-next#471 on GitHub).
+            command.args(["-accel", "tcg,thread=single"]);
         }
         command
             .args(["-cpu", PROCESSOR, "-m", &self.memory.to_string()])
