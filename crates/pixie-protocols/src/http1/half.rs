@@ -110,8 +110,8 @@ impl Half {
                     &[]
                 }
             };
-            exchanges.not_understood(self.kind, self.lost());
         }
+        exchanges.not_understood(self.kind, self.lost());
         self.last = time;
     }
 
