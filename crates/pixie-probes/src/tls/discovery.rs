@@ -1,6 +1,6 @@
 //! Which files processes have mapped to execute them.
 
-use super::target::Found;
+use super::target::{Found, Key};
 use crate::mappings::{MappedFile, Mappings, Notice};
 use pixie_core::id::Pid;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -25,7 +25,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Knows what all processes have mapped. Perf tells which ones to look at; where it does not, and at
 /// first, all are looked at.
 pub(super) struct Discovery {
-    known: HashMap<Pid, HashSet<(u64, u64)>>,
+    known: HashMap<Pid, HashSet<Key>>,
     mappings: Option<Mappings>,
     /// When it was last looked which processes have ended.
     looked: Option<Instant>,
@@ -95,16 +95,13 @@ impl Discovery {
 
     /// Looks at what a process has mapped; false if it has ended.
     fn look_at(&mut self, pid: Pid, changes: &mut Vec<Change>) -> bool {
-        let maps = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
-        if maps.is_empty() {
+        let files = executable_files(pid);
+        if files.is_empty() {
             return false;
         }
         let known = self.known.entry(pid).or_default();
-        for found in maps.split(|byte| *byte == b'\n').filter_map(|line| mapping(pid, line)) {
-            if known.insert((found.device, found.inode)) {
-                changes.push(Change::Found(found));
-            }
-        }
+        let new = files.into_iter().filter(|found| known.insert(found.key()));
+        changes.extend(new.map(Change::Found));
         true
     }
 }
@@ -119,6 +116,13 @@ fn has_been(pid: Pid, files: Vec<MappedFile>, changes: &mut Vec<Change>) {
         Change::Found(Found { pid, name: path.clone(), path, device, inode })
     }));
     changes.push(Change::Ended(pid));
+}
+
+/// The files that a process has mapped to execute them, now; none if it has ended. A file that is
+/// mapped in several parts can be among them more than once.
+pub(super) fn executable_files(pid: Pid) -> Vec<Found> {
+    let maps = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+    maps.split(|byte| *byte == b'\n').filter_map(|line| mapping(pid, line)).collect()
 }
 
 /// The processes that run.

@@ -10,6 +10,7 @@
 mod attach;
 mod discovery;
 mod inspect;
+mod known;
 mod libraries;
 mod safety;
 mod signatures;
@@ -18,9 +19,10 @@ mod tracker;
 
 pub(crate) use attach::{PROGRAMS, Programs};
 pub use inspect::inspect;
+pub(crate) use known::Known;
 pub use libraries::{Libraries, UnknownLibrary};
 pub use target::{Abi, AttachPoint, Call, Library, Refusal, Returns, Target};
-pub(crate) use tracker::{Known, Tracker};
+pub(crate) use tracker::Tracker;
 
 use std::path::PathBuf;
 

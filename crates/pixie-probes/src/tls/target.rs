@@ -146,6 +146,9 @@ pub struct Refusal {
     pub reason: String,
 }
 
+/// Device and inode number: which file it is, whatever it is called.
+pub(crate) type Key = (u64, u64);
+
 /// A file that a process has mapped to execute it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -159,4 +162,11 @@ pub(crate) struct Found {
     pub(crate) device: u64,
     /// Its inode number.
     pub(crate) inode: u64,
+}
+
+impl Found {
+    /// Which file it is.
+    pub(crate) fn key(&self) -> Key {
+        (self.device, self.inode)
+    }
 }

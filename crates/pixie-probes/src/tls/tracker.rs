@@ -3,10 +3,10 @@
 use super::attach::{self, Attached, Place, Programs};
 use super::discovery::{Change, Discovery};
 use super::inspect::inspect;
+use super::known::Known;
 use super::safety;
-use super::target::{Abi, Found, Target};
-use super::{Libraries, Library, TlsFile};
-use crate::event::Secure;
+use super::target::{Abi, Found, Key, Target};
+use super::{Libraries, TlsFile};
 use crate::options::Filter;
 use crate::sys::Uprobe;
 use pixie_core::id::Pid;
@@ -19,7 +19,6 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -31,59 +30,6 @@ const INTERVAL: Duration = Duration::from_millis(20);
 const LINGER: Duration = Duration::from_secs(30);
 /// The most files that are remembered to hold no library.
 const MAX_FILES: usize = 1 << 16;
-
-/// What is probed, as others may ask.
-#[derive(Clone, Default)]
-pub(crate) struct Known(Arc<Mutex<Shared>>);
-
-#[derive(Default)]
-struct Shared {
-    files: Vec<TlsFile>,
-    /// By number, counted from 1.
-    targets: Vec<(Library, Option<Arc<str>>)>,
-    /// Numbers of the targets of each process. Where the kernel does not say which was called.
-    by_process: HashMap<Pid, Vec<u32>>,
-}
-
-impl Known {
-    /// Every file that was found.
-    pub(crate) fn files(&self) -> Vec<TlsFile> {
-        self.lock().files.clone()
-    }
-
-    /// Says which library a session is of.
-    pub(crate) fn name(&self, secure: &mut Secure) {
-        let shared = self.lock();
-        let number = match secure.target {
-            // All that is known is what the process has mapped: that has to be one library.
-            0 => match shared.by_process.get(&secure.pid).map(Vec::as_slice) {
-                Some([only]) => *only,
-                _ => return,
-            },
-            number => number,
-        };
-        let index = (number as usize).wrapping_sub(1);
-        if let Some((library, version)) = shared.targets.get(index) {
-            secure.library = Some(*library);
-            secure.version.clone_from(version);
-        }
-    }
-
-    /// Takes note that a process has mapped a library.
-    fn mapped(&self, probed: &Probed, pid: Pid) {
-        let mut shared = self.lock();
-        if probed.target.as_ref().is_some_and(Target::has_plaintext) {
-            shared.by_process.entry(pid).or_default().push(probed.number);
-        }
-        if let Some(file) = shared.files.get_mut(probed.place) {
-            file.processes = probed.processes.len();
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The thread; ends when it is stopped or dropped, and detaches everything then.
 pub(crate) struct Tracker {
@@ -143,9 +89,6 @@ impl Drop for Tracker {
     }
 }
 
-/// Device and inode number: which file it is, whatever it is called.
-type Key = (u64, u64);
-
 /// A file that was looked into.
 enum Inspected {
     /// Nothing in it is of interest.
@@ -185,9 +128,7 @@ impl Probed {
             let place = Place { path: &path, number: self.number, pid };
             Ok(attach::attach(programs, target, &place, forbidden))
         });
-        let mut shared = known.lock();
-        let Some(report) = shared.files.get_mut(self.place) else { return };
-        match attached {
+        known.update(self.place, |report| match attached {
             Ok(Attached { probes, names, refused }) => {
                 (report.attached, report.refused) = (names, refused);
                 if !probes.is_empty() {
@@ -195,7 +136,7 @@ impl Probed {
                 }
             }
             Err(error) => report.notes.push(format!("it could not be opened: {error}")),
-        }
+        });
     }
 }
 
@@ -240,7 +181,7 @@ impl Files {
     }
 
     fn found(&mut self, found: &Found) {
-        let key = (found.device, found.inode);
+        let key = found.key();
         if !self.files.contains_key(&key) {
             if self.files.len() >= MAX_FILES {
                 self.files.retain(|_, file| matches!(file, Inspected::Library(_)));
@@ -254,7 +195,8 @@ impl Files {
         }
         probed.left = None;
         self.by_process.entry(found.pid).or_default().push(key);
-        self.known.mapped(probed, found.pid);
+        self.known.mapped(probed.number, found.pid);
+        self.known.update(probed.place, |file| file.processes = probed.processes.len());
         let forbidden = safety::forbids_uretprobes(found.pid);
         // Where only some processes are asked for, others need not pay for it.
         let alone = !self.wanted.pids.is_empty() && self.programs.can_be_of_one_process();
@@ -295,14 +237,7 @@ impl Files {
                 None
             }
         };
-        let mut shared = self.known.lock();
-        let place = shared.files.len();
-        shared.files.push(report);
-        let number = target.as_ref().map_or(0, |target| {
-            let version = target.version.as_deref().map(Arc::from);
-            shared.targets.push((target.library, version));
-            shared.targets.len() as u32
-        });
+        let (place, number) = self.known.add(report, target.as_ref(), found.key());
         Inspected::Library(Box::new(Probed {
             place,
             number,
@@ -315,8 +250,7 @@ impl Files {
 
     fn ended(&mut self, pid: Pid) {
         let mut probes = Vec::new();
-        let mut shared = self.known.lock();
-        shared.by_process.remove(&pid);
+        self.known.ended(pid);
         for key in self.by_process.remove(&pid).unwrap_or_default() {
             let Some(Inspected::Library(probed)) = self.files.get_mut(&key) else { continue };
             probed.processes.remove(&pid);
@@ -324,11 +258,8 @@ impl Files {
             if probed.processes.is_empty() {
                 probed.left = Some(Instant::now());
             }
-            if let Some(file) = shared.files.get_mut(probed.place) {
-                file.processes = probed.processes.len();
-            }
+            self.known.update(probed.place, |file| file.processes = probed.processes.len());
         }
-        drop(shared);
         attach::detach(probes);
     }
 
@@ -342,9 +273,7 @@ impl Files {
             {
                 probed.left = None;
                 probes.extend(probed.probes.drain().flat_map(|(_, probes)| probes));
-                if let Some(file) = self.known.lock().files.get_mut(probed.place) {
-                    file.attached.clear();
-                }
+                self.known.update(probed.place, |file| file.attached.clear());
             }
         }
         if !probes.is_empty() {
