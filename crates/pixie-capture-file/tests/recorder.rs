@@ -153,6 +153,23 @@ fn without_a_known_role_nothing_is_made_up() {
 }
 
 #[test]
+fn an_answer_that_was_told_of_before_its_request_is_read_after_it() {
+    let (lines, _) = round_trip(|recorder| {
+        let ends = (CLIENT, SERVER);
+        recorder.event(&Event::Open(&open(1, Transport::Tcp, Some(Role::Client), ends)));
+        recorder.event(&Event::Data(data(1, SENT, 10, b"ask")));
+        recorder.event(&Event::Data(data(1, RECEIVED, 50, b"answer")));
+        let early = Data { sent_until: Some(18), ..data(1, RECEIVED, 56, b"other") };
+        recorder.event(&Event::Data(early));
+        recorder.event(&Event::Data(data(1, SENT, 13, b"again")));
+    });
+    assert_eq!(
+        without_positions(&lines)[3..],
+        ["data > 3 ask", "data < 6 answer", "data > 5 again", "data < 5 other", "close"]
+    );
+}
+
+#[test]
 fn holes_keep_their_length_and_losses_are_missed() {
     let (lines, _) = round_trip(|recorder| {
         let ends = (CLIENT, SERVER);

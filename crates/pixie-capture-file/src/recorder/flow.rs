@@ -55,6 +55,12 @@ impl Stream {
         self.sequence(end).wrapping_add(self.ended.into())
     }
 
+    /// What acknowledges all that had been sent, where more had been than was told of. Of a stream
+    /// of which no byte is known yet, no place is.
+    fn acknowledgment(&self, told: u32, until: u32) -> u32 {
+        self.span.map_or(told, |_| later(told, self.sequence(until)))
+    }
+
     fn take(&mut self, position: u32, length: u32) {
         let end = position.wrapping_add(length);
         let span = self.span.get_or_insert((position, end));
@@ -143,7 +149,7 @@ impl Flow {
 
     /// Bytes of a stream, or its end.
     pub(super) fn transfer(&mut self, data: &Data<'_>, mut emit: impl FnMut(Packet<'_>)) {
-        let Data { time, direction, position, length, captured, .. } = *data;
+        let Data { time, direction, position, length, captured, sent_until, .. } = *data;
         self.streams[direction.index()].take(position, length);
         if data.end {
             return self.finish(direction, position, time, &mut emit);
@@ -152,7 +158,11 @@ impl Flow {
         while offset < length {
             let part = (length - offset).min(MAX_SEGMENT);
             let payload = captured.get(offset as usize..).unwrap_or_default();
-            let header = self.header(direction, position.wrapping_add(offset), flag::PSH);
+            let mut header = self.header(direction, position.wrapping_add(offset), flag::PSH);
+            if let (Some(until), Header::Tcp { acknowledgment, .. }) = (sent_until, &mut header) {
+                let other = &self.streams[direction.reverse().index()];
+                *acknowledgment = acknowledgment.map(|told| other.acknowledgment(told, until));
+            }
             if let Some(ends) = self.ends(direction, None) {
                 emit(Packet { time, ends, header, payload: prefix(payload, part), length: part });
             }
