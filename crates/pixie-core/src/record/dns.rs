@@ -2,13 +2,6 @@ mod data;
 mod edns;
 mod numbers;
 mod presentation;
-heap! {
-    Dns { request, response }
-    DnsMessage { questions, answers, authorities, additionals, edns }
-    DnsQuestion { name }
-    DnsResourceRecord { name, data }
-}
-
 #[cfg(feature = "serde")]
 mod serialize;
 
@@ -238,6 +231,13 @@ impl DnsMessage {
         }
         Ok(())
     }
+}
+
+heap! {
+    Dns { request, response }
+    DnsMessage { questions, answers, authorities, additionals, edns }
+    DnsQuestion { name }
+    DnsResourceRecord { name, data }
 }
 
 #[cfg(test)]
