@@ -137,3 +137,27 @@ pub(crate) fn crate_sources(name: &str, version: &str, into: &Path) -> Result<()
     let place = folder.path().join("vendor").join(name);
     making(&what, command("cp")?.arg("-r").args([&place, into]))
 }
+
+/// A program of ours that uses these crates, from crates.io: `[dependencies]` as in a manifest.
+pub(crate) fn rust_program(name: &str, dependencies: &str, source: &Path) -> Result<PathBuf, Skip> {
+    let folder = kept(&format!("rust/{name}"), |folder| {
+        fs::create_dir_all(folder).expect("the cache can be written");
+        let build = tempfile::tempdir().expect("a temporary folder");
+        let manifest = format!(
+            "[package]\nname = \"program\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\
+             [[bin]]\nname = \"program\"\npath = \"program.rs\"\n\
+             [dependencies]\n{dependencies}\n"
+        );
+        fs::write(build.path().join("Cargo.toml"), manifest).expect("a folder of our own");
+        fs::copy(source, build.path().join("program.rs")).expect("a folder of our own");
+        let mut cargo = command("cargo")?;
+        cargo.args(["build", "--quiet", "--release"]).current_dir(build.path());
+        // What is set for this build is not meant for it.
+        cargo.env("CARGO_TARGET_DIR", build.path().join("target")).env_remove("RUSTFLAGS");
+        making(name, &mut cargo)?;
+        let built = build.path().join("target/release/program");
+        fs::copy(built, folder.join("program")).expect("the cache can be written");
+        Ok(())
+    })?;
+    Ok(folder.join("program"))
+}

@@ -256,3 +256,10 @@ pub(crate) fn curl(
     }
     Ok(curl)
 }
+
+/// A program with rustls in it. It serves nobody.
+pub(crate) fn rustls() -> Result<PathBuf, Skip> {
+    let dependency = "rustls = { version = \"=0.23.46\", default-features = false, \
+                      features = [\"ring\", \"std\"] }";
+    fetch::rust_program("rustls-0.23.46", dependency, &source("rustls.rs")?)
+}

@@ -33,6 +33,12 @@ impl Libraries {
         self.0 & 1 << library as u8 != 0
     }
 
+    /// Whether something is to be said of this one, or of one that can never be asked for, where it
+    /// is not covered.
+    pub(super) fn is_asked_for(self, library: Option<Library>) -> bool {
+        library.map_or(self == Self::all(), |library| self.contains(library))
+    }
+
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(self) -> bool {

@@ -231,6 +231,9 @@ impl Files {
                 report.notes.clone_from(&target.notes);
                 Some(target)
             }
+            Err(refusal) if !self.libraries.is_asked_for(refusal.library) => {
+                return Inspected::Other;
+            }
             Err(refusal) => {
                 report.library = refusal.library;
                 report.notes.push(refusal.reason);

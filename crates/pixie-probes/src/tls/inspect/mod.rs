@@ -22,7 +22,25 @@ pub fn inspect(file: &ElfFile, path: &Path) -> Result<Option<Target>, Refusal> {
     if let Some(target) = go::inspect(file)? {
         return Ok(Some(target));
     }
-    c_functions::inspect(file, path)
+    if let Some(target) = c_functions::inspect(file, path)? {
+        return Ok(Some(target));
+    }
+    match version::rustls(file) {
+        Some(version) => Err(not_covered(&version)),
+        None => Ok(None),
+    }
+}
+
+/// Why there are no probes on rustls, with symbols or without.
+fn not_covered(version: &str) -> Refusal {
+    Refusal {
+        library: None,
+        reason: format!(
+            "it has rustls {version} in it, which is not covered: what is said through that is not seen. \
+             Programs move its connections about in memory, so that which one a call is about cannot \
+             be told for certain"
+        ),
+    }
 }
 
 fn refused(library: Library, reason: impl Into<String>) -> Refusal {

@@ -37,6 +37,20 @@ pub(super) fn gnutls(file: &ElfFile) -> Option<String> {
     file.find_in_data(LOGGED.as_bytes(), &mut |text| version(text.get(LOGGED.len()..)?))
 }
 
+/// The version of rustls. Its panics tell where they happen: `…/rustls-0.23.46/src/conn.rs`. Stripping
+/// does not remove that.
+pub(super) fn rustls(file: &ElfFile) -> Option<String> {
+    const FOLDER: &str = "/rustls-";
+    file.find_in_data(FOLDER.as_bytes(), &mut |text| in_folder(text.get(FOLDER.len()..)?))
+}
+
+/// The version in `0.23.46/src/conn.rs`.
+fn in_folder(path: &[u8]) -> Option<String> {
+    let end = path.windows(5).position(|part| part == b"/src/")?;
+    let found = version(path.get(..end)?)?;
+    (found.len() == end).then_some(found)
+}
+
 /// A version that a text begins with: `3.0.15`, `1.1.1w`.
 fn version(text: &[u8]) -> Option<String> {
     let part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+');
@@ -50,7 +64,7 @@ fn version(text: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::{in_folder, version};
 
     #[test]
     fn versions_are_told_from_other_texts() {
@@ -61,5 +75,14 @@ mod tests {
         assert_eq!(read("is not 3.0"), None);
         assert_eq!(read("3.0."), None);
         assert_eq!(read("11111111111111111111111111111111"), None);
+    }
+
+    #[test]
+    fn only_a_folder_of_sources_tells_a_version() {
+        assert_eq!(in_folder(b"0.23.46/src/conn.rs\0"), Some("0.23.46".to_owned()));
+        assert_eq!(in_folder(b"0.24.0-dev.1/src/conn.rs"), Some("0.24.0-dev.1".to_owned()));
+        assert_eq!(in_folder(b"0.23.46/README.md"), None);
+        assert_eq!(in_folder(b"native-certs-0.8.5/src/lib.rs"), None);
+        assert_eq!(in_folder(b"0.23/x/src/lib.rs"), None);
     }
 }
