@@ -74,6 +74,7 @@ const THEMES: &[&[runner::Test]] = &[
     encrypted::boringssl::TESTS,
     encrypted::go::TESTS,
     encrypted::others::TESTS,
+    encrypted::shared::TESTS,
     encrypted::choices::TESTS,
     encrypted::lifetimes::TESTS,
     tls_sessions::TESTS,

@@ -8,6 +8,7 @@ pub(crate) mod lifetimes;
 pub(crate) mod openssl;
 pub(crate) mod others;
 mod peers;
+pub(crate) mod shared;
 pub(crate) mod signatures;
 
 pub(crate) use exchange::Client;

@@ -7,6 +7,10 @@ peer.py client|aclient|openssl PORT TIMES
                                  `openssl`, by pyOpenSSL
 peer.py crowd PORT COUNT         as many connections on one thread, each of which asks for its own
                                  number of bytes, several times
+peer.py threads PORT COUNT       one connection: one thread asks, for 0 bytes, 1 and so on, and does not
+                                 wait for the answers, which another thread reads
+peer.py fserver PORT CERT KEY    shakes hands, and leaves the connection to a child
+peer.py fclient PORT TIMES       as client, but forks after half of it, and leaves the rest to the child
 
 GET /bytes/N answers N bytes; POST /count, how many came. A client first says "ready", and starts when
 it is told to on standard input. With OLDER in its environment, the connection of a `client` or an `aclient`
@@ -19,10 +23,13 @@ import ctypes
 import http.client
 import http.server
 import os
+import select
 import socket
+import socketserver
 import ssl
 import struct
 import sys
+import threading
 
 
 def body_of(method, path, received):
@@ -66,6 +73,18 @@ def server(port, *arguments):
         def finish_request(self, request, address):
             request = server_context(arguments).wrap_socket(request, server_side=True)
             self.RequestHandlerClass(request, address, self)
+
+        def handle_error(self, request, address):
+            pass
+
+    Server(("127.0.0.1", port), Handler).serve_forever()
+
+
+def fserver(port, *arguments):
+    class Server(socketserver.ForkingMixIn, http.server.HTTPServer):
+        def get_request(self):
+            request, address = self.socket.accept()
+            return server_context(arguments).wrap_socket(request, server_side=True), address
 
         def handle_error(self, request, address):
             pass
@@ -149,6 +168,65 @@ def client(port, times):
     ask_all(OLDER)
     told()
     ask_all(QUESTIONS * times)
+    done()
+
+
+def fclient(port, times):
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=client_context())
+
+    def ask_all():
+        for method, path, sent, expected in QUESTIONS * (times // 2):
+            connection.request(method, path, body=b"y" * sent if sent else None)
+            response = connection.getresponse()
+            assert (response.status, len(response.read())) == (200, expected)
+
+    told()
+    ask_all()
+    child = os.fork()
+    if not child:
+        ask_all()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    print("child", child)
+    done()
+
+
+def threads(port, count):
+    plain = socket.create_connection(("127.0.0.1", port))
+    connection = client_context().wrap_socket(plain)
+    connection.setblocking(False)
+    # One of them at a time may call OpenSSL with it.
+    lock = threading.Lock()
+    told()
+
+    def when_ready(call, argument):
+        while True:
+            try:
+                with lock:
+                    return call(argument)
+            except ssl.SSLWantReadError:
+                select.select([connection], [], [])
+            except ssl.SSLWantWriteError:
+                select.select([], [connection], [])
+
+    def write():
+        for number in range(count):
+            rest = f"GET /bytes/{number} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+            while rest:
+                rest = rest[when_ready(connection.send, rest) :]
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    got = b""
+    for number in range(count):
+        while b"\r\n\r\n" not in got or len(got.split(b"\r\n\r\n", 1)[1]) < number:
+            more = when_ready(connection.recv, 65536)
+            assert more
+            got += more
+        got = got.split(b"\r\n\r\n", 1)[1]
+        assert got[:number] == b"x" * number
+        got = got[number:]
+    writer.join()
     done()
 
 
