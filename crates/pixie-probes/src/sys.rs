@@ -364,15 +364,20 @@ pub(crate) fn load_multi_uprobe(
         line_info_cnt: 0,
         _pad: 0,
     };
-    // The verifier gives up when a signal is waiting, as a profiler of user space sends them.
+    owned(unless_interrupted(|| bpf(BPF_PROG_LOAD, &mut attributes))?)
+}
+
+/// Loads again what the verifier has given up: it does when a signal is waiting, such as a profiler of
+/// user space sends. Where they come too fast, it stays an error.
+fn unless_interrupted<T>(mut load: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     const TRIES: u32 = 5;
     for _ in 1..TRIES {
-        match bpf(BPF_PROG_LOAD, &mut attributes) {
+        match load() {
             Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
-            result => return owned(result?),
+            result => return result,
         }
     }
-    owned(bpf(BPF_PROG_LOAD, &mut attributes)?)
+    load()
 }
 
 /// Attaches a program as [`attach_uprobe`] does, to many instructions at once (Linux 6.6). The program
@@ -486,4 +491,45 @@ pub(crate) fn perf_ioctl(
 fn uprobe_event_source() -> io::Result<u32> {
     let number = std::fs::read_to_string("/sys/bus/event_source/devices/uprobe/type")?;
     number.trim().parse().map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unless_interrupted;
+    use std::io;
+
+    /// Loads what is given up as many times before; says how often it was tried.
+    fn load_after(given_up: u32) -> (io::Result<u32>, u32) {
+        let mut tries = 0;
+        let result = unless_interrupted(|| {
+            tries += 1;
+            match tries {
+                times if times <= given_up => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
+                times => Ok(times),
+            }
+        });
+        (result, tries)
+    }
+
+    #[test]
+    fn what_a_signal_interrupts_is_loaded_again() {
+        assert!(matches!(load_after(0), (Ok(1), 1)));
+        assert!(matches!(load_after(4), (Ok(5), 5)));
+    }
+
+    #[test]
+    fn it_is_given_up_in_the_end() {
+        let (result, tries) = load_after(u32::MAX);
+        assert_eq!((result.unwrap_err().raw_os_error(), tries), (Some(libc::EAGAIN), 5));
+    }
+
+    #[test]
+    fn another_error_is_one_at_once() {
+        let mut tries = 0;
+        let result: io::Result<()> = unless_interrupted(|| {
+            tries += 1;
+            Err(io::Error::from_raw_os_error(libc::EPERM))
+        });
+        assert_eq!((result.unwrap_err().raw_os_error(), tries), (Some(libc::EPERM), 1));
+    }
 }
