@@ -5,7 +5,9 @@ use super::exchange::{
 };
 use super::peers::{self, Peer};
 use crate::chroot::Chroot;
+use crate::clients::python as python_script;
 use crate::expect::HttpExt;
+use crate::fetch::python_packages;
 use crate::process::Running;
 use crate::programs::find;
 use crate::runner::{Outcome, Setup, tests};
@@ -17,7 +19,7 @@ tests! {
     core: nginx_and_curl;
     once: http2_of_nginx_and_curl, openssl_35, openssl_111, plain_calls, calls_with_sizes,
         part_of_a_program, blocking_python, asyncio, a_crowd_on_one_thread, another_port, node,
-        node_with_a_library, cryptography_of_pypi;
+        node_with_a_library, cryptography_of_pypi, a_client_of_kafka_of_pypi;
     // Takes minutes to build.
     soak: openssl_110;
 }
@@ -175,4 +177,53 @@ fn cryptography_of_pypi(setup: &Setup) -> Outcome {
     let client = peers::python(&["pyOpenSSL"])?.client(&["openssl"], &server, TIMES);
     // Python has its own library, too.
     converse_by(setup, &server, client, [Some(("openssl", "")), SYSTEM], "_rust.")
+}
+
+/// Asks for a token, over HTTPS. That it gets something else is an error, which it tells of.
+const KAFKA: &str = r#"
+import sys
+from confluent_kafka import Producer
+print("ready", flush=True)
+sys.stdin.readline()
+errors = []
+producer = Producer({
+    "bootstrap.servers": "127.0.0.1:1", "security.protocol": "sasl_ssl",
+    "sasl.mechanisms": "OAUTHBEARER", "sasl.oauthbearer.method": "oidc",
+    "sasl.oauthbearer.client.id": "me", "sasl.oauthbearer.client.secret": "secret",
+    "sasl.oauthbearer.token.endpoint.url": f"https://localhost:{sys.argv[1]}/count",
+    "https.ca.location": sys.argv[2], "log_level": 0,
+    "error_cb": lambda error: errors.append(str(error)),
+})
+while not errors:
+    producer.poll(0.1)
+assert "not JSON" in errors[0], errors
+# It would try again.
+del producer
+print("done", flush=True)
+sys.stdin.readline()
+"#;
+
+/// librdkafka, with curl and an OpenSSL of its own inside, whose functions are local symbols.
+fn a_client_of_kafka_of_pypi(setup: &Setup) -> Outcome {
+    let packages = python_packages(&["confluent-kafka==2.16.1"])?;
+    let server = peers::python(&[])?.serve(setup, &["server"])?;
+    let certificate = server.file("cert.pem").display().to_string();
+    let mut client = python_script(KAFKA, &[&server.port.to_string(), &certificate])?;
+    client.env("PYTHONPATH", &packages);
+    let watch = setup.watch_tls(server.port);
+    let mut client = Client::start(client);
+    watch.wait_until_probed_in(setup, client.pid(), "librdkafka");
+    watch.wait_until_probed(setup, server.pid());
+    client.ask();
+    watch.wait(2 + 2);
+    let pid = client.pid();
+    client.leave();
+    let observed = watch.stop_after(0);
+    observed.check_nothing_dropped();
+    let body = "grant_type=client_credentials".len();
+    let asked = format!("POST /count {body} -> 200 3");
+    check(&observed, Role::Client, Some(("openssl", "3.5.")), pid, &[&asked]);
+    check(&observed, Role::Server, SYSTEM, server.pid(), &[&asked]);
+    observed.check_ends_agree();
+    Ok(())
 }
