@@ -11,7 +11,9 @@
 //! are added up by a [`Profile`] and written as folded stacks, pprof or flame graphs.
 #![forbid(unsafe_code)]
 
+mod builder;
 mod counters;
+mod files;
 mod namer;
 mod options;
 mod processes;

@@ -1,12 +1,18 @@
 //! Which processes there are, what they have mapped, and the files behind it.
 
-use crate::unwind::unwind_table;
+use crate::builder::Builder;
+use crate::files::{Files, Table};
+use crate::unwind::{UnwindError, unwind_table_unless};
 use crate::{ProcessImage, ProfilerOptions};
 use pixie_core::id::Pid;
-use pixie_probes::sampler::{CodeMapping, Filter, MemoryError, News, Space, TableId, UnwindMemory};
-use pixie_symbols::{BuildId, ElfFile, Mapping, Process};
+use pixie_probes::sampler::{
+    CodeMapping, Filter, MemoryError, News, Space, UnwindMemory, UnwindTable,
+};
+use pixie_symbols::{ElfFile, Mapping, Process};
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +30,10 @@ const SETTLES: Duration = Duration::from_millis(1);
 const AHEAD: Duration = Duration::from_millis(50);
 /// The most processes that wait to be looked at; as above.
 const MAX_CHANGED: usize = 4096;
+/// The most processes that wait for tables; those beyond are asked about again.
+const MAX_WAITING: usize = 4096;
+/// How often it is looked whether a table is done that is built apart.
+const BUILDING: Duration = Duration::from_millis(5);
 
 /// What the thread that keeps processes tells others.
 #[derive(Debug, Default)]
@@ -91,6 +101,10 @@ pub(crate) struct Processes {
     hidden: HashSet<Pid>,
     /// Processes that have come to be or mapped something, and since when that is known.
     changed: HashMap<Pid, Instant>,
+    /// Processes that the kernel is told of once the tables of their files are there.
+    waiting: HashMap<Pid, Waiting>,
+    builder: Builder,
+    stop: Arc<AtomicBool>,
     /// The second that passes, and how much of it was taken ahead of samples.
     ahead: (Instant, Duration),
 }
@@ -121,14 +135,30 @@ struct Live {
     files: Vec<usize>,
 }
 
+/// A process that the kernel is to know.
+struct Waiting {
+    space: Space,
+    live: Live,
+    mappings: Vec<Unbound>,
+}
+
+/// A mapping of code, and the number of its file.
+struct Unbound {
+    start: u64,
+    end: u64,
+    bias: u64,
+    file: Option<usize>,
+}
+
 impl Processes {
     pub(crate) fn new(
         memory: UnwindMemory,
         shared: Arc<Shared>,
         open_files: usize,
         wanted: Wanted,
-    ) -> Self {
-        Self {
+        stop: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        Ok(Self {
             memory,
             shared,
             live: HashMap::new(),
@@ -137,13 +167,36 @@ impl Processes {
             wanted,
             hidden: HashSet::new(),
             changed: HashMap::new(),
+            waiting: HashMap::new(),
+            builder: Builder::start(stop.clone())?,
+            stop,
             ahead: (Instant::now(), Duration::ZERO),
+        })
+    }
+
+    /// Looks at these processes before they are sampled, for so long at most.
+    pub(crate) fn prepare(&mut self, pids: impl IntoIterator<Item = Pid>, limit: Duration) {
+        let begun = Instant::now();
+        for pid in pids {
+            self.take_in_unasked(pid);
+            self.take_tables();
+            if begun.elapsed() > limit {
+                return;
+            }
+        }
+        while self.builder.is_busy() && begun.elapsed() < limit {
+            std::thread::sleep(Duration::from_millis(1));
+            self.take_tables();
         }
     }
 
     /// Waits for something to do, and does it.
     pub(crate) fn work(&mut self, timeout: Duration) {
-        let timeout = if self.changed.is_empty() { timeout } else { SETTLES };
+        let timeout = match (self.changed.is_empty(), self.builder.is_busy()) {
+            (false, _) => SETTLES,
+            (true, true) => BUILDING,
+            (true, false) => timeout,
+        };
         let mut done = HashSet::new();
         if self.memory.wait(timeout) {
             for news in self.memory.news() {
@@ -151,6 +204,7 @@ impl Processes {
             }
         }
         self.look_ahead();
+        self.take_tables();
     }
 
     /// Does what the kernel asks for, once for each address space, and notes what it tells.
@@ -167,7 +221,13 @@ impl Processes {
         };
         if done.insert((pid, space)) {
             self.changed.remove(&pid);
-            self.take_in(pid, Space::Asked(space));
+            let space = Space::Asked(space);
+            // What asks while it waits is not looked at again each time.
+            let process = matches!(news, News::Process { .. });
+            let waits = self.waiting.get(&pid).is_some_and(|waiting| waiting.space == space);
+            if !(process && waits) {
+                self.take_in(pid, space);
+            }
         }
     }
 
@@ -207,6 +267,7 @@ impl Processes {
         let Some(process) = process else {
             if let Space::Asked(space) = space {
                 self.forget(pid);
+                self.give_up_waiting(pid);
                 self.memory.hide_process(pid, space);
                 self.hidden.insert(pid);
             }
@@ -215,32 +276,29 @@ impl Processes {
         let files: Vec<Option<usize>> =
             process.mappings().iter().map(|mapping| self.files.find(&process, mapping)).collect();
         for file in files.iter().flatten() {
-            self.build(*file);
+            self.want(*file);
         }
-        let mappings: Vec<CodeMapping> = process
-            .mappings()
-            .iter()
-            .zip(&files)
-            .map(|(mapping, file)| {
-                let file = file.and_then(|file| self.files.get(file));
-                CodeMapping {
-                    start: mapping.start,
-                    end: mapping.end,
-                    bias: file.map_or(0, |file| bias(&file.elf, mapping).unwrap_or_default()),
-                    table: file.and_then(|file| file.table()),
-                }
-            })
-            .collect();
+        let mappings = process.mappings().iter().zip(&files).map(|(mapping, file)| {
+            let elf = file.and_then(|file| self.files.get(file)).map(|file| &file.elf);
+            let bias = elf.and_then(|elf| bias(elf, mapping)).unwrap_or_default();
+            Unbound { start: mapping.start, end: mapping.end, bias, file: *file }
+        });
+        let mappings = mappings.collect();
+        let live = self.tell_of(pid, process, files);
+        self.give_up_waiting(pid);
+        self.settle(pid, Waiting { space, live, mappings });
+    }
+
+    /// Tells others what a process has mapped, by which its addresses are named.
+    fn tell_of(&mut self, pid: Pid, process: Process, files: Vec<Option<usize>>) -> Live {
         let image = self.next_image;
         self.next_image = self.next_image.checked_add(1).unwrap_or(1);
-        self.forget(pid);
         let kept = files.iter().map(|file| Some(self.files.get((*file)?)?.elf.clone())).collect();
         let mut files: Vec<usize> = files.into_iter().flatten().collect();
         files.dedup();
         for file in &files {
             self.files.use_by(*file, 1);
         }
-        self.live.insert(pid, Live { image, files });
         let rows = self.memory.rows();
         self.shared.with(|told| {
             told.counters.processes += 1;
@@ -251,15 +309,58 @@ impl Processes {
                 told.newest.insert(pid, image);
             }
         });
+        Live { image, files }
+    }
+
+    /// Tells the kernel of a process, or lets it wait for tables.
+    fn settle(&mut self, pid: Pid, process: Waiting) {
+        if process.live.files.iter().any(|file| self.is_wanted(*file)) {
+            if self.waiting.len() < MAX_WAITING {
+                self.waiting.insert(pid, process);
+            } else {
+                self.retire(process.live);
+                self.shared.with(|told| told.counters.full += 1);
+            }
+            return;
+        }
+        let table = |file: Option<usize>| self.files.get(file?)?.table();
+        let mappings: Vec<CodeMapping> = process
+            .mappings
+            .iter()
+            .map(|&Unbound { start, end, bias, file }| CodeMapping {
+                start,
+                end,
+                bias,
+                table: table(file),
+            })
+            .collect();
+        self.forget(pid);
+        let image = process.live.image;
+        self.live.insert(pid, process.live);
         // Last: from then on samples refer to the image.
-        if self.memory.set_process(pid, space, image, &mappings).is_err() {
+        if self.memory.set_process(pid, process.space, image, &mappings).is_err() {
             self.shared.with(|told| told.counters.full += 1);
+        }
+    }
+
+    fn is_wanted(&self, file: usize) -> bool {
+        self.files.get(file).is_some_and(|file| matches!(file.state, Table::Wanted))
+    }
+
+    fn give_up_waiting(&mut self, pid: Pid) {
+        if let Some(waiting) = self.waiting.remove(&pid) {
+            self.retire(waiting.live);
         }
     }
 
     /// Notes that what a process had mapped is not any more.
     fn forget(&mut self, pid: Pid) {
-        let Some(live) = self.live.remove(&pid) else { return };
+        if let Some(live) = self.live.remove(&pid) {
+            self.retire(live);
+        }
+    }
+
+    fn retire(&mut self, live: Live) {
         for file in live.files {
             self.files.use_by(file, -1);
         }
@@ -272,14 +373,11 @@ impl Processes {
 
     /// Forgets processes that have ended, and images of which no more samples come.
     pub(crate) fn clean(&mut self) {
-        let ended: Vec<Pid> = self
-            .live
-            .keys()
-            .copied()
-            .filter(|pid| !Path::new(&format!("/proc/{pid}")).exists())
-            .collect();
+        let mut ended: Vec<Pid> = self.live.keys().chain(self.waiting.keys()).copied().collect();
+        ended.retain(|pid| !Path::new(&format!("/proc/{pid}")).exists());
         for pid in ended {
             self.forget(pid);
+            self.give_up_waiting(pid);
             self.memory.remove_process(pid);
         }
         for pid in self.hidden.extract_if(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
@@ -295,38 +393,74 @@ impl Processes {
         });
     }
 
-    /// Builds a file's unwind table, if that was not done before.
-    fn build(&mut self, index: usize) {
+    /// Builds a file's unwind table if that was not done before: at once, if that takes no time.
+    fn want(&mut self, index: usize) {
         let Some(file) = self.files.get_mut(index) else { return };
         if !matches!(file.state, Table::Unbuilt) {
             return;
         }
-        let table = match unwind_table(&file.elf) {
-            Ok(table) if table.rows.is_empty() => {
-                file.state = Table::None;
-                return;
+        if file.is_small() {
+            let table = unwind_table_unless(&file.elf, &self.stop);
+            self.take_table(index, table);
+        } else {
+            file.state = Table::Wanted;
+        }
+    }
+
+    /// Takes the table that was built apart, has the next one built, and tells the kernel of the processes
+    /// that waited.
+    fn take_tables(&mut self) {
+        let built = self.builder.take();
+        let mut news = built.is_some();
+        if let Some((index, table)) = built {
+            self.take_table(index, table);
+        }
+        while !self.builder.is_busy()
+            && let Some(index) = self.files.next_wanted()
+            && let Some(file) = self.files.get_mut(index)
+        {
+            let elf = file.elf.clone();
+            if !self.builder.give(index, elf) {
+                self.take_table(index, Err(UnwindError::Stopped));
+                news = true;
             }
-            Ok(table) => table,
+        }
+        if news {
+            for (pid, process) in std::mem::take(&mut self.waiting) {
+                self.settle(pid, process);
+            }
+        }
+    }
+
+    /// Takes in the table of a file.
+    fn take_table(&mut self, index: usize, table: Result<UnwindTable, UnwindError>) {
+        let state = match table {
+            Ok(table) if table.rows.is_empty() => Table::None,
+            Ok(table) => self.add_table(index, &table),
+            Err(UnwindError::Stopped) => Table::None,
             Err(_) => {
-                file.state = Table::None;
                 self.shared.with(|told| told.counters.files_failed += 1);
-                return;
+                Table::None
             }
         };
+        if let Some(file) = self.files.get_mut(index) {
+            file.state = state;
+        }
+    }
+
+    /// Tells the kernel of a table, and makes room for it.
+    fn add_table(&mut self, index: usize, table: &UnwindTable) -> Table {
         loop {
-            match self.memory.add_table(&table) {
+            match self.memory.add_table(table) {
                 Ok(id) => {
                     self.shared.with(|told| told.counters.files += 1);
-                    if let Some(file) = self.files.get_mut(index) {
-                        file.state = Table::Built(id);
-                    }
-                    return;
+                    return Table::Built(id);
                 }
                 Err(MemoryError::Full(_)) if self.evict(index) => {}
                 Err(_) => {
                     // It is tried again when another process maps the file.
                     self.shared.with(|told| told.counters.files_failed += 1);
-                    return;
+                    return Table::Unbuilt;
                 }
             }
         }
@@ -366,136 +500,4 @@ fn bias(file: &ElfFile, mapping: &Mapping) -> Option<u64> {
     // A segment may begin within a page that is mapped as a whole.
     let address = segment.address.wrapping_add(mapping.offset).wrapping_sub(segment.offset);
     Some(mapping.start.wrapping_sub(address))
-}
-
-/// The files that processes have mapped.
-struct Files {
-    files: HashMap<usize, OpenFile>,
-    by_inode: HashMap<(Box<str>, u64), Option<usize>>,
-    by_build_id: HashMap<BuildId, usize>,
-    next: usize,
-    limit: usize,
-    /// Counts uses, and orders them.
-    clock: u64,
-}
-
-struct OpenFile {
-    elf: ElfFile,
-    state: Table,
-    keys: Vec<(Box<str>, u64)>,
-    /// How many processes have it mapped.
-    users: i64,
-    used: u64,
-}
-
-/// What became of a file's unwind table.
-#[derive(Clone, Copy, Debug)]
-enum Table {
-    Unbuilt,
-    None,
-    Built(TableId),
-}
-
-impl OpenFile {
-    fn table(&self) -> Option<TableId> {
-        match self.state {
-            Table::Built(id) => Some(id),
-            Table::Unbuilt | Table::None => None,
-        }
-    }
-}
-
-impl Files {
-    fn new(limit: usize) -> Self {
-        Self {
-            files: HashMap::new(),
-            by_inode: HashMap::new(),
-            by_build_id: HashMap::new(),
-            next: 0,
-            limit,
-            clock: 0,
-        }
-    }
-
-    fn get(&self, index: usize) -> Option<&OpenFile> {
-        self.files.get(&index)
-    }
-
-    fn get_mut(&mut self, index: usize) -> Option<&mut OpenFile> {
-        self.files.get_mut(&index)
-    }
-
-    fn use_by(&mut self, index: usize, change: i64) {
-        self.clock += 1;
-        let clock = self.clock;
-        if let Some(file) = self.files.get_mut(&index) {
-            file.users += change;
-            file.used = clock;
-        }
-    }
-
-    /// The file of a mapping, opened if it is not open yet.
-    fn find(&mut self, process: &Process, mapping: &Mapping) -> Option<usize> {
-        let vdso = &*mapping.path == Path::new("[vdso]");
-        if mapping.inode == 0 && !vdso {
-            return None;
-        }
-        let device = if vdso { "[vdso]".into() } else { mapping.device.clone() };
-        let key = (device, mapping.inode);
-        if let Some(known) = self.by_inode.get(&key) {
-            return *known;
-        }
-        let Ok(elf) = process.open(mapping) else { return None };
-        let same = elf.build_id().and_then(|id| self.by_build_id.get(id)).copied();
-        let index = match same {
-            Some(index) => index,
-            None => self.insert(elf)?,
-        };
-        if let Some(file) = self.files.get_mut(&index) {
-            file.keys.push(key.clone());
-        }
-        self.by_inode.insert(key, Some(index));
-        Some(index)
-    }
-
-    fn insert(&mut self, elf: ElfFile) -> Option<usize> {
-        if self.files.len() >= self.limit {
-            self.close_oldest()?;
-        }
-        let index = self.next;
-        self.next += 1;
-        if let Some(id) = elf.build_id() {
-            self.by_build_id.insert(id.clone(), index);
-        }
-        let file =
-            OpenFile { elf, state: Table::Unbuilt, keys: Vec::new(), users: 0, used: self.clock };
-        self.files.insert(index, file);
-        Some(index)
-    }
-
-    /// Closes the file that was not used for longest, of those that no process has mapped and that
-    /// have no table. `None` when there is none.
-    fn close_oldest(&mut self) -> Option<()> {
-        let unused =
-            self.files.iter().filter(|(_, file)| file.users <= 0 && file.table().is_none());
-        let (index, _) = unused.min_by_key(|(_, file)| file.used)?;
-        let index = *index;
-        let file = self.files.remove(&index)?;
-        for key in file.keys {
-            self.by_inode.remove(&key);
-        }
-        if let Some(id) = file.elf.build_id() {
-            self.by_build_id.remove(id);
-        }
-        Some(())
-    }
-
-    /// The file whose table was not used for longest; those that no process has mapped come first.
-    fn oldest_table(&self, except: usize) -> Option<usize> {
-        self.files
-            .iter()
-            .filter(|(index, file)| **index != except && file.table().is_some())
-            .min_by_key(|(_, file)| (file.users > 0, file.used))
-            .map(|(index, _)| *index)
-    }
 }

@@ -24,14 +24,15 @@ pub enum ProfileError {
     /// The kernel side could not be loaded or attached.
     #[error(transparent)]
     Probe(#[from] ProbeError),
-    /// The thread that builds unwind tables could not be started.
+    /// The threads that build unwind tables could not be started.
     #[error("a thread for unwind tables could not be started: {0}")]
     Thread(#[source] std::io::Error),
 }
 
 /// Samples what the CPUs of the machine do, with the call stacks that lead there.
 ///
-/// A thread of its own looks at processes and builds the tables that their stacks are unwound by.
+/// Threads of its own look at processes and build the tables that their stacks are unwound by: one for
+/// most, and one for those of large files, for which nobody else waits.
 /// Dropping the profiler detaches everything; so does the end of the process, however it comes
 /// about.
 #[derive(Debug)]
@@ -54,15 +55,11 @@ impl Profiler {
         let (sampler, memory) = Sampler::load(&sampler_options(options))?;
         let shared = Arc::new(Shared::default());
         let wanted = Wanted::new(options);
-        let mut processes = Processes::new(memory, shared.clone(), options.open_files, wanted);
-        let begun = Instant::now();
-        for pid in busiest(options) {
-            processes.take_in_unasked(pid);
-            if begun.elapsed() > PREPARATION {
-                break;
-            }
-        }
         let stop = Arc::new(AtomicBool::new(false));
+        let (told, limit) = (shared.clone(), options.open_files);
+        let mut processes = Processes::new(memory, told, limit, wanted, stop.clone())
+            .map_err(ProfileError::Thread)?;
+        processes.prepare(busiest(options), PREPARATION);
         let stopped = stop.clone();
         let keeper = std::thread::Builder::new()
             .name("pixie-unwind".to_owned())
@@ -144,7 +141,7 @@ impl Drop for Profiler {
         self.stop.store(true, Ordering::Relaxed);
         self.sampler.detach();
         if let Some(keeper) = self.keeper.take() {
-            // It ends within a breath. If it panicked there is nothing to be done about it here.
+            // It ends within a breath: what it builds is given up. If it panicked there is nothing to be done about it here.
             drop(keeper.join());
         }
     }

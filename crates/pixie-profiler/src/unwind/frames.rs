@@ -27,7 +27,7 @@ pub(crate) fn read(
     bytes: &[u8],
     bases: &BaseAddresses,
     exceptions: bool,
-    layout: &mut Layout,
+    layout: &mut Layout<'_>,
 ) -> Result<(), UnwindError> {
     if exceptions {
         let mut section = EhFrame::new(bytes, LittleEndian);
@@ -43,7 +43,7 @@ pub(crate) fn read(
 fn read_section<'a, S>(
     section: &S,
     bases: &BaseAddresses,
-    layout: &mut Layout,
+    layout: &mut Layout<'_>,
 ) -> Result<(), UnwindError>
 where
     S: UnwindSection<Reader<'a>>,
@@ -75,7 +75,7 @@ fn read_function<'a, S>(
     bases: &BaseAddresses,
     function: &FrameDescriptionEntry<Reader<'a>>,
     context: &mut UnwindContext<usize>,
-    layout: &mut Layout,
+    layout: &mut Layout<'_>,
 ) -> Result<(), UnwindError>
 where
     S: UnwindSection<Reader<'a>>,
@@ -86,7 +86,7 @@ where
     };
     let encoding = function.cie().encoding();
     let signal = function.is_signal_trampoline();
-    layout.begin(start, end);
+    layout.begin(start, end)?;
     let Ok(mut rows) = function.rows(section, bases, context) else { return Ok(()) };
     let mut next = start;
     loop {

@@ -17,7 +17,7 @@ const BY_FRAME_POINTER: Rule = Rule {
 };
 
 /// Reads the table of a file.
-pub(crate) fn read(binary: &GoBinary, layout: &mut Layout) -> Result<(), UnwindError> {
+pub(crate) fn read(binary: &GoBinary, layout: &mut Layout<'_>) -> Result<(), UnwindError> {
     let mut functions = binary.functions().peekable();
     while let Some(function) = functions.next() {
         let returns =
@@ -29,7 +29,7 @@ pub(crate) fn read(binary: &GoBinary, layout: &mut Layout) -> Result<(), UnwindE
         if start == 0 || start >= end {
             continue;
         }
-        layout.begin(start, end);
+        layout.begin(start, end)?;
         match binary.stack_use(&function) {
             GoStackUse::ReturnsFromSignal => layout.row(start, Rule::SIGNAL)?,
             GoStackUse::Top => layout.row(start, Rule::END)?,
@@ -44,7 +44,7 @@ fn read_depths(
     binary: &GoBinary,
     function: &GoFunction<'_>,
     injected: bool,
-    layout: &mut Layout,
+    layout: &mut Layout<'_>,
 ) -> Result<(), UnwindError> {
     let mut start = function.address;
     for (end, depth) in binary.stack_depths(function) {

@@ -1,6 +1,7 @@
 use super::UnwindError;
 use pixie_probes::sampler::{Row, Rule, UnwindTable};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The most rows of one file; a browser has 2 million.
 const MAX_ROWS: usize = 8 << 20;
@@ -9,7 +10,8 @@ const MAX_RULES: usize = 4096;
 
 /// Puts the rows of functions, which come in any order, into one table.
 #[derive(Debug)]
-pub(crate) struct Layout {
+pub(crate) struct Layout<'a> {
+    stop: &'a AtomicBool,
     rules: Vec<Rule>,
     ids: HashMap<Rule, u16>,
     last: Option<(Rule, u16)>,
@@ -26,9 +28,11 @@ struct Function {
     count: usize,
 }
 
-impl Default for Layout {
-    fn default() -> Self {
+impl<'a> Layout<'a> {
+    /// An empty one, which comes to nothing once `stop` is set.
+    pub(crate) fn new(stop: &'a AtomicBool) -> Self {
         Self {
+            stop,
             // For the rules that are too many.
             rules: vec![Rule::UNSUPPORTED],
             ids: HashMap::from([(Rule::UNSUPPORTED, 0)]),
@@ -37,12 +41,14 @@ impl Default for Layout {
             functions: Vec::new(),
         }
     }
-}
 
-impl Layout {
     /// Begins a function, whose rows follow.
-    pub(crate) fn begin(&mut self, start: u64, end: u64) {
+    pub(crate) fn begin(&mut self, start: u64, end: u64) -> Result<(), UnwindError> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(UnwindError::Stopped);
+        }
         self.functions.push(Function { start, end, first: self.rows.len(), count: 0 });
+        Ok(())
     }
 
     /// Adds a row to the last function.
@@ -132,12 +138,13 @@ mod tests {
 
     #[test]
     fn a_function_without_rows_is_not_taken_for_the_one_before() {
-        let mut layout = Layout::default();
-        layout.begin(0x90, 0x100);
-        layout.begin(0x100, 0x110);
+        let stop = AtomicBool::new(false);
+        let mut layout = Layout::new(&stop);
+        layout.begin(0x90, 0x100).unwrap();
+        layout.begin(0x100, 0x110).unwrap();
         layout.row(0x100, rule(8)).unwrap();
-        layout.begin(0x110, 0x120);
-        layout.begin(0x120, 0x130);
+        layout.begin(0x110, 0x120).unwrap();
+        layout.begin(0x120, 0x130).unwrap();
         layout.row(0x120, rule(8)).unwrap();
         let table = layout.finish();
         let rows: Vec<_> =
@@ -147,16 +154,17 @@ mod tests {
 
     #[test]
     fn functions_are_put_in_order_with_gaps_between() {
-        let mut layout = Layout::default();
-        layout.begin(0x200, 0x210);
+        let stop = AtomicBool::new(false);
+        let mut layout = Layout::new(&stop);
+        layout.begin(0x200, 0x210).unwrap();
         layout.row(0x200, rule(8)).unwrap();
         layout.row(0x204, rule(16)).unwrap();
-        layout.begin(0x100, 0x110);
+        layout.begin(0x100, 0x110).unwrap();
         layout.row(0x100, rule(8)).unwrap();
-        layout.begin(0x110, 0x120);
+        layout.begin(0x110, 0x120).unwrap();
         layout.row(0x110, rule(8)).unwrap();
         // It overlaps with the first.
-        layout.begin(0x208, 0x220);
+        layout.begin(0x208, 0x220).unwrap();
         layout.row(0x208, rule(24)).unwrap();
         let table = layout.finish();
         let rows: Vec<_> = table

@@ -8,6 +8,7 @@ mod layout;
 use layout::Layout;
 use pixie_probes::sampler::UnwindTable;
 use pixie_symbols::{ElfError, ElfFile, Machine, Section};
+use std::sync::atomic::AtomicBool;
 
 /// The largest section of call frame information that is read, in bytes: browsers have 20 MiB.
 const MAX_SECTION: u64 = 64 << 20;
@@ -22,15 +23,36 @@ pub enum UnwindError {
     /// The file has more rows than any real one.
     #[error("the file has more than {0} rows of call frame information")]
     TooManyRows(usize),
+    /// It was not wanted any more before it was done.
+    #[error("it was not wanted any more")]
+    Stopped,
 }
 
 /// Makes a file's unwind table of its `.eh_frame` and `.debug_frame`, and of Go's own tables. Functions
-/// whose information is damaged are left out, as are those that there is none of. A file without any has an empty table.
+/// whose information is damaged are left out, as are those that there is none of. A file without any has
+/// an empty table.
 ///
 /// # Errors
 /// When the file cannot be read, or has more than any real one.
 pub fn unwind_table(file: &ElfFile) -> Result<UnwindTable, UnwindError> {
-    let mut layout = Layout::default();
+    unwind_table_unless(file, &AtomicBool::new(false))
+}
+
+/// About how many bytes are read for a file's table.
+pub(crate) fn effort(file: &ElfFile) -> u64 {
+    let tells = |section: &&Section| {
+        let name = section.name.as_str();
+        [".eh_frame", ".debug_frame"].contains(&name) || name.ends_with("gopclntab")
+    };
+    file.sections().iter().filter(tells).map(|section| section.size).sum()
+}
+
+/// The same, until it is not wanted any more.
+pub(crate) fn unwind_table_unless(
+    file: &ElfFile,
+    stop: &AtomicBool,
+) -> Result<UnwindTable, UnwindError> {
+    let mut layout = Layout::new(stop);
     if file.machine() != Machine::X86_64 {
         return Ok(UnwindTable::default());
     }
