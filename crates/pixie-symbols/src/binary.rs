@@ -1,9 +1,10 @@
 //! What is known of one file: its names, and its lines once they are asked for.
 
 use crate::debug_file;
+use crate::function_index::FunctionIndex;
 use crate::lines::Lines;
 use crate::symbolizer::{Frame, SourceLine, Unknown};
-use crate::{ElfFile, GoBinary, Symbols};
+use crate::{ElfFile, GoBinary};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,15 +17,23 @@ pub(crate) struct Names {
     go: Option<GoBinary>,
     /// The file's own, those left in it compressed, and those of its debug file: whichever has one
     /// for an address. Those that know more come first.
-    symbols: Vec<Symbols>,
+    symbols: Vec<FunctionIndex>,
     /// Where the debug information is.
     debug: Option<ElfFile>,
     lines: Option<Result<Option<Lines>, Unknown>>,
-    /// By first address of the function.
-    functions: HashMap<u64, Arc<[Frame]>>,
+    functions: HashMap<Function, Arc<[Frame]>>,
     /// By address.
     places: HashMap<u64, Arc<[Frame]>>,
     texts: Texts,
+}
+
+/// Which function.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Function {
+    /// By its address.
+    Go(u64),
+    /// By the table that it is in, and its number there.
+    Symbol(usize, usize),
 }
 
 /// Names and paths, each once.
@@ -32,7 +41,7 @@ pub(crate) struct Names {
 struct Texts(HashMap<Box<str>, Arc<str>>);
 
 impl Names {
-    /// Reads all names of a file, and of what belongs to it. A part that is damaged is passed over
+    /// Reads where the functions of a file are, and of what belongs to it. A part that is damaged is passed over
     /// as long as another has names.
     pub(crate) fn read(file: &ElfFile, path: &Path, roots: &[PathBuf]) -> Result<Self, Unknown> {
         let mut failure = None;
@@ -43,7 +52,7 @@ impl Names {
             None
         });
         for part in [debug.as_ref(), Some(file), mini.as_ref()].into_iter().flatten() {
-            match part.symbols() {
+            match part.function_index() {
                 Ok(part) if part.is_empty() => {}
                 Ok(part) => symbols.push(part),
                 Err(error) => failure = Some(Unknown::of_file(&error)),
@@ -93,26 +102,33 @@ impl Names {
 
     fn function(&mut self, address: u64) -> Result<Arc<[Frame]>, Unknown> {
         let go = self.go.as_ref().and_then(|go| go.at(address));
-        let symbol = match go {
-            Some(_) => None,
-            None => self.symbols.iter().find_map(|symbols| symbols.at(address)),
-        };
-        let start = go.map(|function| function.address).or(symbol.map(|symbol| symbol.address));
-        let start = start.ok_or(Unknown::NoSymbol)?;
-        if let Some(frames) = self.functions.get(&start) {
+        let function =
+            match go {
+                Some(function) => Some(Function::Go(function.address)),
+                None => self.symbols.iter().enumerate().find_map(|(table, symbols)| {
+                    Some(Function::Symbol(table, symbols.find(address)?))
+                }),
+            };
+        let function = function.ok_or(Unknown::NoSymbol)?;
+        if let Some(frames) = self.functions.get(&function) {
             return Ok(frames.clone());
         }
-        let name = match (&go, &symbol) {
-            (Some(function), _) => String::from_utf8_lossy(function.name),
-            (None, Some(symbol)) => symbol.demangled(),
-            (None, None) => return Err(Unknown::NoSymbol),
+        let name = match (function, go) {
+            (Function::Symbol(table, number), _) => {
+                let symbols = self.symbols.get(table).ok_or(Unknown::NoSymbol)?;
+                symbols.name(number).map_err(|_| Unknown::Unreadable)?
+            }
+            (Function::Go(_), go) => {
+                go.map(|function| String::from_utf8_lossy(function.name).into_owned())
+            }
         };
-        let frame = Frame { function: Arc::from(&*name), line: None, inlined: false };
+        let name = name.ok_or(Unknown::NoSymbol)?;
+        let frame = Frame { function: name.into(), line: None, inlined: false };
         let frames: Arc<[Frame]> = Arc::from([frame]);
         if self.functions.len() >= MAX_READY {
             self.functions.clear();
         }
-        self.functions.insert(start, frames.clone());
+        self.functions.insert(function, frames.clone());
         Ok(frames)
     }
 
@@ -158,7 +174,7 @@ impl Names {
     pub(crate) fn memory(&self) -> u64 {
         /// What a name that is kept ready takes, with its place in the table.
         const READY: usize = 200;
-        let symbols: usize = self.symbols.iter().map(Symbols::memory).sum();
+        let symbols: usize = self.symbols.iter().map(FunctionIndex::memory).sum();
         let go = self.go.as_ref().map_or(0, GoBinary::memory);
         let ready = self.functions.len() + self.places.len() + self.texts.0.len();
         let lines = self.lines.as_ref().and_then(|lines| lines.as_ref().ok()?.as_ref());

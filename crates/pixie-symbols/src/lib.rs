@@ -31,6 +31,7 @@ mod code;
 mod debug_file;
 mod demangle;
 mod elf;
+mod function_index;
 mod go;
 mod input;
 mod kernel;

@@ -9,6 +9,7 @@ mod symbol_table;
 pub(crate) use relocations::Relocations;
 pub use search::{FoundFunction, Wanted};
 
+use crate::function_index::FunctionIndex;
 use crate::input::Input;
 use crate::layout::Layout;
 use crate::{BuildId, Symbols};
@@ -214,6 +215,11 @@ impl ElfFile {
     /// When the tables are damaged, or larger than those of anything real.
     pub fn symbols(&self) -> Result<Symbols, ElfError> {
         symbol_table::read(self)
+    }
+
+    /// Reads where the functions of both symbol tables are: for names of addresses.
+    pub(crate) fn function_index(&self) -> Result<FunctionIndex, ElfError> {
+        symbol_table::index(self)
     }
 
     /// Where in the file the byte at `address` is: what a uprobe is attached by. `None` when

@@ -1,4 +1,5 @@
 use super::{ElfFile, within};
+use crate::function_index::{FunctionIndex, IndexBuilder, Rank};
 use crate::symbols::{Binding, Definition, MAX_NAMES, SymbolsBuilder};
 use crate::{ElfError, Symbols};
 use object::read::elf::{FileHeader, SectionHeader as _, SectionTable, Sym as _, VersionTable};
@@ -27,21 +28,9 @@ where
     let header = E::parse(data)?;
     let endian = header.endian()?;
     let sections = header.sections(endian, data)?;
-    let mut budget = MAX_TABLES;
     let mut builder = SymbolsBuilder::new();
-    for table in sections.iter() {
+    for (table, names) in pairs(&sections, endian)? {
         let kind = table.sh_type(endian);
-        if !matches!(kind, elf::SHT_SYMTAB | elf::SHT_DYNSYM) {
-            continue;
-        }
-        let Ok(names) = sections.section(table.link(endian)) else {
-            return Err(ElfError::Malformed("a symbol table has no names".to_owned()));
-        };
-        for section in [table, names] {
-            let size = section.sh_size(endian).into();
-            within("bytes of symbols", size, budget)?;
-            budget -= size;
-        }
         let versions = match kind {
             elf::SHT_DYNSYM => versions(&sections, endian, data),
             _ => None,
@@ -60,6 +49,74 @@ where
         }
     }
     Ok(builder.finish())
+}
+
+/// Reads where functions are, and not their names.
+pub(super) fn index(file: &ElfFile) -> Result<FunctionIndex, ElfError> {
+    let cache = ReadCache::new(file.input.reader());
+    match file.layout.pointer {
+        4 => places::<elf::FileHeader32<Endianness>, _>(file, &cache),
+        _ => places::<elf::FileHeader64<Endianness>, _>(file, &cache),
+    }
+}
+
+fn places<'data, E, R>(file: &ElfFile, data: R) -> Result<FunctionIndex, ElfError>
+where
+    E: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    let header = E::parse(data)?;
+    let endian = header.endian()?;
+    let sections = header.sections(endian, data)?;
+    let mut builder = IndexBuilder::default();
+    for (table, names) in pairs(&sections, endian)? {
+        let Some((offset, size)) = names.file_range(endian) else { continue };
+        builder.begin_table(offset, size);
+        for symbol in table.data_as_array::<E::Sym, R>(endian, data)? {
+            let section = usize::from(symbol.st_shndx(endian).0);
+            let name = symbol.st_name(endian);
+            if let Some(it) = function::<E>(file, symbol, endian) {
+                let rank = (it.binding.into(), !it.indirect);
+                builder.add(it.address, it.size, it.limit, name, rank);
+            } else if symbol.st_type() == elf::STT_NOTYPE
+                && file.sections.get(section).is_some_and(|section| section.executable)
+            {
+                let address = symbol.st_value(endian).into();
+                let limit = end_of_section(file, section, address);
+                builder.add(address, 0, limit, name, (Rank::Label, true));
+            }
+        }
+    }
+    Ok(builder.finish(&file.input))
+}
+
+/// A symbol table, and the table of its names.
+type Pair<'a, E> = (&'a <E as FileHeader>::SectionHeader, &'a <E as FileHeader>::SectionHeader);
+
+/// The symbol tables, each with the table of its names.
+fn pairs<'data, 'a, E, R>(
+    sections: &'a SectionTable<'data, E, R>,
+    endian: Endianness,
+) -> Result<Vec<Pair<'a, E>>, ElfError>
+where
+    E: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    let mut budget = MAX_TABLES;
+    let mut pairs = Vec::new();
+    let kinds = [elf::SHT_SYMTAB, elf::SHT_DYNSYM];
+    for table in sections.iter().filter(|table| kinds.contains(&table.sh_type(endian))) {
+        let Ok(names) = sections.section(table.link(endian)) else {
+            return Err(ElfError::Malformed("a symbol table has no names".to_owned()));
+        };
+        for section in [table, names] {
+            let size = section.sh_size(endian).into();
+            within("bytes of symbols", size, budget)?;
+            budget -= size;
+        }
+        pairs.push((table, names));
+    }
+    Ok(pairs)
 }
 
 /// The table of versions. One that is damaged, or too large, costs the versions and not the symbols.

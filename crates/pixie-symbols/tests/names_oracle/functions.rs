@@ -59,7 +59,9 @@ impl Functions {
         match (ours, told) {
             (None, None) => Verdict::BothUnknown,
             (Some(ours), Some(told)) if ours == told => Verdict::Same,
-            (Some(ours), None) if self.covers(ours, address) => Verdict::OnlyOurs,
+            (Some(ours), None) if self.covers(ours, address) || self.labels(ours, address) => {
+                Verdict::OnlyOurs
+            }
             (Some(_), None) if self.padding.iter().any(|range| range.contains(&address)) => {
                 Verdict::GoPadding
             }
@@ -72,6 +74,11 @@ impl Functions {
             }
             (Some(ours), Some(told))
                 if self.covers(ours, address) && self.covers(told, address) =>
+            {
+                Verdict::Alias
+            }
+            (Some(ours), Some(told))
+                if self.labels(ours, address) && self.labels(told, address) =>
             {
                 Verdict::Alias
             }
@@ -88,6 +95,12 @@ impl Functions {
     fn covers(&self, name: &str, address: u64) -> bool {
         let all = self.by_name.get(name).into_iter().flatten();
         all.into_iter().any(|(range, is_function)| *is_function && range.contains(&address))
+    }
+
+    /// Whether a label of this name is the last that comes before the address, of labels and functions.
+    fn labels(&self, name: &str, address: u64) -> bool {
+        let all = self.by_name.get(name).into_iter().flatten();
+        all.into_iter().any(|(range, is_function)| !*is_function && range.contains(&address))
     }
 
     /// Whether a label of this name, and no function, is before the address.

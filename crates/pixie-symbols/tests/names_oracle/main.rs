@@ -94,7 +94,7 @@ enum Verdict {
     Same,
     /// Neither has a name.
     BothUnknown,
-    /// Another name of the same function.
+    /// Another name of the same function, or of the same label.
     Alias,
     /// The function that the compiler made of the one that the judge tells: `NAME.part.0`. Debug
     /// information leaves the rest of the name out.
@@ -108,10 +108,10 @@ enum Verdict {
     /// Only we have one: Go's table has no sizes, and the address is in the padding behind the function,
     /// where nothing runs.
     GoPadding,
-    /// Only we have one: a function of the symbol table covers the address. Where there are lines, the
+    /// Only we have one: a function or label of the symbol table covers the address. Where there are lines, the
     /// judges do not look there.
     OnlyOurs,
-    /// Only the judge has one: that of a label in assembly code, which is no function.
+    /// Only the judge has one: that of a label in assembly code, which is within a function that has ended.
     Label,
     /// Only the judge has one: no function of that name covers the address. What has no size (`_init`) is
     /// taken to reach into the next section.
