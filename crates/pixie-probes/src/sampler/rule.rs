@@ -116,8 +116,9 @@ pub struct UnwindTable {
     pub rows: Vec<Row>,
 }
 
-/// From an address on, up to that of the next row, a rule holds.
+/// From an address on, up to that of the next row, a rule holds. Packed: large files have millions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, packed(2))]
 pub struct Row {
     /// As the file counts.
     pub address: u64,

@@ -23,9 +23,16 @@ pub(crate) struct Layout<'a> {
 struct Function {
     start: u64,
     end: u64,
-    /// Its rows.
-    first: usize,
-    count: usize,
+    /// Where its rows begin; before them is room for one that tells of a gap.
+    first: u32,
+    count: u32,
+}
+
+impl Function {
+    fn rows(&self) -> std::ops::Range<usize> {
+        let first = self.first as usize;
+        first..first + self.count as usize
+    }
 }
 
 impl<'a> Layout<'a> {
@@ -47,21 +54,26 @@ impl<'a> Layout<'a> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(UnwindError::Stopped);
         }
-        self.functions.push(Function { start, end, first: self.rows.len(), count: 0 });
+        self.room()?;
+        self.rows.push(Row { address: start, rule: Row::NONE });
+        let first = self.rows.len() as u32; // MAX_ROWS is less.
+        self.functions.push(Function { start, end, first, count: 0 });
         Ok(())
     }
 
     /// Adds a row to the last function.
     pub(crate) fn row(&mut self, address: u64, rule: Rule) -> Result<(), UnwindError> {
-        if self.rows.len() >= MAX_ROWS {
-            return Err(UnwindError::TooManyRows(MAX_ROWS));
-        }
+        self.room()?;
         let rule = self.id(rule);
         if let Some(function) = self.functions.last_mut() {
             function.count += 1;
             self.rows.push(Row { address, rule });
         }
         Ok(())
+    }
+
+    fn room(&self) -> Result<(), UnwindError> {
+        (self.rows.len() < MAX_ROWS).then_some(()).ok_or(UnwindError::TooManyRows(MAX_ROWS))
     }
 
     fn id(&mut self, rule: Rule) -> u16 {
@@ -87,14 +99,11 @@ impl<'a> Layout<'a> {
     /// The table. Where functions overlap, what comes first holds; where there is none, no rule.
     pub(crate) fn finish(mut self) -> UnwindTable {
         self.functions.sort_by_key(|function| (function.start, function.first));
+        if !self.functions.is_sorted_by_key(|function| function.first) {
+            self.order_rows();
+        }
         let mut table = UnwindTable::default();
-        let mut rows: Vec<Row> = Vec::with_capacity(self.rows.len() + self.functions.len() / 4);
-        let mut push = |row: Row| match rows.last_mut() {
-            Some(last) if last.rule == row.rule => {}
-            Some(last) if last.address == row.address => last.rule = row.rule,
-            Some(last) if last.address > row.address => {}
-            _ => rows.push(row),
-        };
+        let mut rows = Compacted { rows: self.rows, count: 0 };
         let mut covered = 0;
         for function in &self.functions {
             // Of one whose rows are damaged nothing is known: its place is a gap.
@@ -102,24 +111,63 @@ impl<'a> Layout<'a> {
                 continue;
             }
             if function.start > covered && covered != 0 {
-                push(Row { address: covered, rule: Row::NONE });
+                rows.push(Row { address: covered, rule: Row::NONE });
             }
-            let end = function.first + function.count;
-            for row in self.rows.get(function.first..end).unwrap_or_default() {
+            for index in function.rows() {
+                let Some(row) = rows.rows.get(index).copied() else { break };
                 if row.address >= function.end {
                     break;
                 }
-                let address = row.address.max(covered).max(function.start);
-                push(Row { address, rule: row.rule });
+                let address = { row.address }.max(covered).max(function.start);
+                rows.push(Row { address, rule: row.rule });
             }
             covered = function.end;
         }
         if covered != 0 {
-            push(Row { address: covered, rule: Row::NONE });
+            rows.push(Row { address: covered, rule: Row::NONE });
         }
+        rows.rows.truncate(rows.count);
         table.rules = self.rules;
-        table.rows = rows;
+        table.rows = rows.rows;
         table
+    }
+
+    /// Puts the rows in the order of their functions.
+    fn order_rows(&mut self) {
+        let mut rows: Vec<Row> = Vec::with_capacity(self.rows.len());
+        for function in &mut self.functions {
+            rows.push(Row { address: function.start, rule: Row::NONE });
+            let first = rows.len() as u32;
+            rows.extend(self.rows.get(function.rows()).unwrap_or_default());
+            function.first = first;
+        }
+        self.rows = rows;
+    }
+}
+
+/// Rows of which those that are read make room for those that are kept: they are the largest part of what
+/// building a table takes, and are not there twice.
+struct Compacted {
+    rows: Vec<Row>,
+    /// How many are kept; never more than were read.
+    count: usize,
+}
+
+impl Compacted {
+    fn push(&mut self, row: Row) {
+        let last = self.count.checked_sub(1).and_then(|last| self.rows.get_mut(last));
+        match last {
+            Some(last) if last.rule == row.rule => {}
+            Some(last) if last.address == row.address => last.rule = row.rule,
+            Some(last) if last.address > row.address => {}
+            _ => {
+                match self.rows.get_mut(self.count) {
+                    Some(slot) => *slot = row,
+                    None => self.rows.push(row),
+                }
+                self.count += 1;
+            }
+        }
     }
 }
 
@@ -148,7 +196,7 @@ mod tests {
         layout.row(0x120, rule(8)).unwrap();
         let table = layout.finish();
         let rows: Vec<_> =
-            table.rows.iter().map(|row| (row.address, row.rule == Row::NONE)).collect();
+            table.rows.iter().map(|row| ({ row.address }, row.rule == Row::NONE)).collect();
         assert_eq!(rows, [(0x100, false), (0x110, true), (0x120, false), (0x130, true)]);
     }
 
@@ -170,7 +218,7 @@ mod tests {
         let rows: Vec<_> = table
             .rows
             .iter()
-            .map(|row| (row.address, table.rules.get(usize::from(row.rule)).copied()))
+            .map(|row| ({ row.address }, table.rules.get(usize::from(row.rule)).copied()))
             .collect();
         let expected = [
             (0x100, Some(rule(8))),
