@@ -3,7 +3,7 @@
 use crate::pipeline::BATCH;
 use crate::pipeline::delivery::SharedDelivery;
 use crate::pipeline::processes::{Processes, Seen};
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use pixie_core::id::Pid;
 use pixie_core::record::{Cause, Lost, Stage};
 use pixie_core::time::{MonotonicTime, WallTime};
@@ -147,6 +147,28 @@ impl SharedAccount {
     }
 }
 
+/// Until when what was sampled is told of: for so long after the session was stopped, whatever is under way
+/// then.
+struct Deadline<'a> {
+    stop: &'a Receiver<()>,
+    drain_timeout: Duration,
+    at: Option<Instant>,
+}
+
+impl Deadline<'_> {
+    /// Whether the session was stopped.
+    fn is_set(&mut self) -> bool {
+        if self.at.is_none() && self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+            self.at = Some(Instant::now() + self.drain_timeout);
+        }
+        self.at.is_some()
+    }
+
+    fn is_over(&mut self) -> bool {
+        self.is_set() && self.at.is_some_and(|at| Instant::now() >= at)
+    }
+}
+
 /// Moves samples through the namer to the sinks, until it is told to stop.
 pub(crate) struct ProfileWorker {
     profiler: Profiler,
@@ -199,19 +221,33 @@ impl ProfileWorker {
     /// Works until `stop` is disconnected; then detaches, and hands over what was sampled by then
     /// for at most `drain_timeout`.
     pub(crate) fn run(mut self, stop: &Receiver<()>, drain_timeout: Duration) {
+        let mut deadline = Deadline { stop, drain_timeout, at: None };
         while stop.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
-            self.poll(None);
+            self.get_ready(&mut deadline);
+            self.poll(&mut deadline);
             self.keep_house();
         }
         self.profiler.detach();
-        let deadline = Instant::now() + drain_timeout;
-        while self.poll(Some(deadline)) > 0 && Instant::now() < deadline {}
+        while self.poll(&mut deadline) > 0 && !deadline.is_over() {}
         self.keep_house();
+    }
+
+    /// Reads what it takes to name what is being sampled, so that it is there when the interval ends.
+    fn get_ready(&mut self, deadline: &mut Deadline<'_>) {
+        let mut samples = Vec::new();
+        self.profiler.preview(&mut |sample| samples.push(sample));
+        for sample in samples {
+            if deadline.is_set() {
+                return;
+            }
+            let image = self.profiler.process(&sample);
+            self.namer.get_ready(&sample, image.as_deref());
+        }
     }
 
     /// Makes records of what was sampled in an interval that has ended. Those that are not made by
     /// the deadline are dropped. Returns how many stacks there were.
-    fn poll(&mut self, deadline: Option<Instant>) -> usize {
+    fn poll(&mut self, deadline: &mut Deadline<'_>) -> usize {
         let mut samples = Vec::new();
         self.profiler.poll(&mut |sample| samples.push(sample));
         let handed_over = samples.len();
@@ -227,7 +263,7 @@ impl ProfileWorker {
         let time = WallTime(since.0.max(earliest));
         self.namer.next_interval();
         for sample in &samples {
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if deadline.is_over() {
                 self.passed_over += sample.count;
                 continue;
             }

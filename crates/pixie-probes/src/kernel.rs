@@ -68,6 +68,11 @@ pub(crate) fn types() -> Result<Btf, ProbeError> {
     })
 }
 
+/// Whether the kernel tells its own types.
+pub(crate) fn has_types() -> Result<(), ProbeError> {
+    fs::File::open(BTF_PATH).map(drop).map_err(no_btf)
+}
+
 fn no_btf(error: io::Error) -> ProbeError {
     ProbeError::NoBtf { path: BTF_PATH, source: error.into() }
 }

@@ -154,22 +154,19 @@ impl Sampler {
             // If that is not allowed, the limit may still be high enough: making the maps will tell.
             drop(sys::lift_memory_lock_limit());
         }
-        let btf = kernel::types()?;
-        Self::load_with(options, &btf).map_err(|source| match load::is_memory_lock(&*source) {
+        kernel::has_types()?;
+        Self::load_with(options).map_err(|source| match load::is_memory_lock(&*source) {
             true => ProbeError::MemoryLockLimit(io::Error::other(source)),
             false => ProbeError::Kernel { action: "loading the sampler", source },
         })
     }
 
-    fn load_with(
-        options: &SamplerOptions,
-        btf: &aya::Btf,
-    ) -> Result<(Self, UnwindMemory), BoxError> {
+    fn load_with(options: &SamplerOptions) -> Result<(Self, UnwindMemory), BoxError> {
         let stacks = options.stacks.clamp(64, 1 << 20);
         let ring_bytes = ring_bytes(options.frequency);
         let settings = settings(options);
+        // It reads the kernel's types, whether it is given them or not.
         let mut ebpf = EbpfLoader::new()
-            .btf(Some(btf))
             .override_global("settings", &settings, true)
             .map_max_entries("counts_even", stacks)
             .map_max_entries("counts_odd", stacks)
@@ -271,8 +268,8 @@ impl Sampler {
     }
 
     /// Takes what was written out of the ring, so that it does not run full. To be called more often
-    /// than [`Sampler::drain`].
-    pub fn collect(&mut self) {
+    /// than [`Sampler::drain`]. Stacks that are new are shown, without their counts.
+    pub fn collect(&mut self, show: &mut dyn FnMut(&RawStack)) {
         if self.cpus_checked.elapsed() >= CPUS_EVERY {
             self.cpus_checked = Instant::now();
             if let Some(clocks) = &mut self.clocks {
@@ -283,6 +280,7 @@ impl Sampler {
             match decode(record) {
                 Some((key, generation, stack)) => {
                     if let Some(told) = self.told.get_mut(generation) {
+                        show(&stack);
                         told.insert(key, stack);
                     }
                 }
@@ -306,7 +304,7 @@ impl Sampler {
             // counts stay where they are.
             return;
         }
-        self.collect();
+        self.collect(&mut |_| {});
         let Some(counts) = self.counts.get(old as usize) else { return };
         let mut told = self.told.get_mut(old as usize).map(std::mem::take).unwrap_or_default();
         let mut lost = 0;

@@ -46,6 +46,21 @@ pub struct NamerCounters {
     pub unnamed: Vec<(Unknown, u64)>,
 }
 
+/// A frame without a name, and why.
+struct Unnamed {
+    cause: Unknown,
+    frame: Box<Frame>,
+}
+
+impl Unnamed {
+    fn new(cause: Unknown, binary: Option<Text>) -> Self {
+        let mut frame = Frame::default();
+        frame.binary = binary;
+        frame.unknown = Some(cause.to_string().into());
+        Self { cause, frame: Box::new(frame) }
+    }
+}
+
 /// The texts that many frames have.
 struct Texts {
     kernel: Text,
@@ -127,12 +142,26 @@ impl Namer {
         stack
     }
 
+    /// Reads what it takes to name a sample, so that it can be named without delay. It makes no
+    /// difference but to that.
+    pub fn get_ready(&mut self, sample: &Sample, image: Option<&ProcessImage>) {
+        for (index, address) in sample.kernel.iter().enumerate() {
+            // What has no name now is looked up again.
+            drop(self.in_kernel(lookup_in_kernel(index, *address)));
+        }
+        for index in 0..sample.user.len() {
+            if let Some(lookup) = sample.lookup_address(index) {
+                drop(self.in_process(sample, image, lookup));
+            }
+        }
+    }
+
     /// The frames of a sample, leaf first.
     pub fn frames(&mut self, sample: &Sample, image: Option<&ProcessImage>) -> Vec<Frame> {
         let mut frames = Vec::with_capacity(sample.kernel.len() + sample.user.len());
         for (index, address) in sample.kernel.iter().enumerate() {
-            let lookup = if index == 0 { *address } else { address.saturating_sub(1) };
-            let named = self.in_kernel(lookup);
+            let named = self.in_kernel(lookup_in_kernel(index, *address));
+            let named = named.unwrap_or_else(|unnamed| self.count(unnamed));
             if sample.blocked_ns > 0 && index < MAX_OF_TRACING && is_scheduler(&named) {
                 // Before it are those of tracing.
                 frames.clear();
@@ -142,6 +171,7 @@ impl Namer {
         for (index, address) in sample.user.iter().enumerate() {
             let Some(lookup) = sample.lookup_address(index) else { continue };
             let named = self.in_process(sample, image, lookup);
+            let named = named.unwrap_or_else(|unnamed| self.count(unnamed));
             self.add(&mut frames, &named, *address, address.saturating_sub(lookup));
         }
         frames
@@ -158,24 +188,25 @@ impl Namer {
         }
     }
 
-    fn in_kernel(&mut self, address: u64) -> Arc<[Frame]> {
+    fn in_kernel(&mut self, address: u64) -> Result<Arc<[Frame]>, Unnamed> {
         if let Some(frames) = self.kernel.get(&address) {
-            return frames.clone();
+            return Ok(frames.clone());
         }
-        let unknown = match self.kernel_frame(address) {
+        match self.kernel_frame(address) {
             Ok(frame) => {
                 if self.kernel.len() >= MAX_READY {
                     self.kernel.clear();
                 }
                 let frames: Arc<[Frame]> = Arc::from([frame]);
                 self.kernel.insert(address, frames.clone());
-                return frames;
+                Ok(frames)
             }
-            Err(unknown) => unknown,
-        };
-        let mut frame = self.unnamed(unknown, Some(self.texts.kernel.clone()));
-        frame.kernel = true;
-        Arc::from([frame])
+            Err(cause) => {
+                let mut unnamed = Unnamed::new(cause, Some(self.texts.kernel.clone()));
+                unnamed.frame.kernel = true;
+                Err(unnamed)
+            }
+        }
     }
 
     fn kernel_frame(&mut self, address: u64) -> Result<Frame, Unknown> {
@@ -202,17 +233,14 @@ impl Namer {
         sample: &Sample,
         image: Option<&ProcessImage>,
         address: u64,
-    ) -> Arc<[Frame]> {
+    ) -> Result<Arc<[Frame]>, Unnamed> {
         let key = (sample.image, address);
         if let Some(frames) = self.places.get(&key).filter(|_| sample.image != 0) {
-            return frames.clone();
+            return Ok(frames.clone());
         }
-        let Some(image) = image else {
-            return Arc::from([self.unnamed(Unknown::NoProcess, None)]);
-        };
-        let Some((mapping, file)) = image.at(address) else {
-            return Arc::from([self.unnamed(Unknown::NotMapped, None)]);
-        };
+        let image = image.ok_or_else(|| Unnamed::new(Unknown::NoProcess, None))?;
+        let at = image.at(address);
+        let (mapping, file) = at.ok_or_else(|| Unnamed::new(Unknown::NotMapped, None))?;
         let located = self.symbolizer.locate_in(&image.process, mapping, address, file);
         let result = match located {
             Ok(Place::File { file, address }) => {
@@ -229,16 +257,16 @@ impl Namer {
             // Some run-time compilers keep their code in files of memory.
             Err(unknown) => self.generated(&image.process, address).ok_or(unknown),
         };
-        result.unwrap_or_else(|unknown| {
+        result.map_err(|cause| {
             let binary = mapping.path.to_string_lossy();
             let binary = Some(&*binary).filter(|path| !path.is_empty()).map(Text::from);
-            let mut frame = self.unnamed(unknown, binary);
+            let mut unnamed = Unnamed::new(cause, binary);
             if let Ok(Place::File { file, address }) = located {
                 let (path, build_id) = self.file(file);
-                (frame.binary, frame.build_id) = (Some(path), build_id);
-                frame.file_address = Some(address);
+                (unnamed.frame.binary, unnamed.frame.build_id) = (Some(path), build_id);
+                unnamed.frame.file_address = Some(address);
             }
-            Arc::from([frame])
+            unnamed
         })
     }
 
@@ -307,16 +335,18 @@ impl Namer {
         (path, build_id)
     }
 
-    fn unnamed(&mut self, cause: Unknown, binary: Option<Text>) -> Frame {
+    fn count(&mut self, Unnamed { cause, frame }: Unnamed) -> Arc<[Frame]> {
         match self.counters.unnamed.iter_mut().find(|(known, _)| *known == cause) {
             Some((_, count)) => *count += 1,
             None => self.counters.unnamed.push((cause, 1)),
         }
-        let mut frame = Frame::default();
-        frame.binary = binary;
-        frame.unknown = Some(cause.to_string().into());
-        frame
+        Arc::from([*frame])
     }
+}
+
+/// The address to look up for a frame of the kernel: of a return address, the last byte of the call.
+fn lookup_in_kernel(index: usize, address: u64) -> u64 {
+    if index == 0 { address } else { address.saturating_sub(1) }
 }
 
 /// Whether these are the frames of where the kernel goes from one thread to another.

@@ -83,7 +83,7 @@ impl Profiler {
     /// [`Profiler::detach`] all that are left. To be called every 100 ms or so; it costs little
     /// when there is nothing.
     pub fn poll(&mut self, handler: &mut dyn FnMut(Sample)) {
-        self.sampler.collect();
+        self.preview(&mut |_| {});
         if self.detached {
             self.sampler.drain(&mut |stack| handler(sample(stack)));
             self.sampler.drain(&mut |stack| handler(sample(stack)));
@@ -92,6 +92,14 @@ impl Profiler {
             self.shared.drained();
             self.sampler.drain(&mut |stack| handler(sample(stack)));
         }
+    }
+
+    /// Shows the stacks that are new since the last time, without their counts, before their interval
+    /// ends: what it takes to name them can be got ready meanwhile ([`Namer::get_ready`]).
+    ///
+    /// [`Namer::get_ready`]: crate::Namer::get_ready
+    pub fn preview(&mut self, handler: &mut dyn FnMut(Sample)) {
+        self.sampler.collect(&mut |stack| handler(sample(stack.clone())));
     }
 
     /// What the process of a sample had mapped; `None` when that was never known, or the process

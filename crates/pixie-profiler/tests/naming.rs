@@ -48,6 +48,20 @@ fn bias(file: &ElfFile) -> u64 {
 }
 
 #[test]
+fn what_was_got_ready_is_named_as_if_it_had_not_been() {
+    let mut with_kernel = sample(&[a_function_of_this_test as *const () as u64, 1]);
+    with_kernel.kernel = vec![1];
+    let image = ours();
+    let (mut ready, mut other) = (namer(), namer());
+    ready.get_ready(&with_kernel, Some(&image));
+    assert_eq!(ready.counters(), other.counters(), "it counts nothing");
+    let frames = ready.frames(&with_kernel, Some(&image));
+    assert_eq!(frames, other.frames(&with_kernel, Some(&image)));
+    assert_eq!(ready.counters(), other.counters());
+    assert_eq!(frames.iter().filter(|frame| frame.unknown.is_some()).count(), 2);
+}
+
+#[test]
 fn a_function_of_a_running_process_has_its_name_and_its_file() {
     let address = a_function_of_this_test as *const () as u64;
     let (image, mut namer) = (ours(), namer());
