@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 tests! {
-    once: c, musl, cplusplus, rust, go, go_that_calls_c, names_of_a_debug_file, libraries_come_and_go,
+    once: c, musl, cplusplus, rust, rust_that_aborts, go, go_that_calls_c, names_of_a_debug_file, libraries_come_and_go,
         replaced_while_it_runs, another_mount_namespace;
 }
 
@@ -27,7 +27,12 @@ fn folder() -> PathBuf {
 }
 
 /// Builds a program from one source, unless it is there and newer than that.
-fn build(compiler: &str, options: &[&str], source: &str, name: &str) -> Result<PathBuf, Skip> {
+pub(crate) fn build(
+    compiler: &str,
+    options: &[&str],
+    source: &str,
+    name: &str,
+) -> Result<PathBuf, Skip> {
     let source = programs::sources().join(source);
     if !source.is_file() {
         skip!("there is no compiler here");
@@ -144,12 +149,31 @@ fn rust(setup: &Setup) -> Outcome {
         ("rustc", "-Copt-level=0"),
         ("rustc", "-Copt-level=3"),
         ("rustc", "-Copt-level=3 -Clto=fat -Ccodegen-units=1"),
-        // With `panic=abort` there is no unwind information for the standard library's own functions
-        // between `main` and ours, which cannot be helped.
         ("rustc", "-Copt-level=3 -Cforce-frame-pointers=yes"),
         ("rustc", "-Copt-level=3 -Csymbol-mangling-version=v0"),
+        ("rustc", "-Copt-level=3 -Cpanic=abort -Cforce-frame-pointers=yes"),
     ];
     judge(setup, &start_all("stacks/chain.rs", &variants)?, PER_PROGRAM)
+}
+
+/// `main`, which the compiler makes, then has no unwind information, whatever is asked for: what called it
+/// is not known unless it keeps a frame pointer. All that it calls is.
+fn rust_that_aborts(setup: &Setup) -> Outcome {
+    let all = start_all("stacks/chain.rs", &[("rustc", "-Copt-level=3 -Cpanic=abort")])?;
+    let sampled = sample_all(setup, &all, PER_PROGRAM)?;
+    for known in &all {
+        known.judge_functions(sampled.of(known.pid())).expect(&known.label, PER_PROGRAM / 4, 999);
+        let mut from_main = Share::default();
+        for stack in sampled.of(known.pid()).filter(|stack| !is_of_unknown_process(stack)) {
+            let (names, cut) = (names(stack), stack.cut.as_ref());
+            let whole = cut.is_none() && names.iter().any(|name| name == "_start");
+            let cut = cut.is_some_and(|cut| *cut == "no_unwind_information")
+                && names.first().is_some_and(|root| root == "main");
+            from_main.add(stack.count, whole || cut, || stack.to_string());
+        }
+        from_main.expect("from main", PER_PROGRAM / 4, 999);
+    }
+    Ok(())
 }
 
 fn go(setup: &Setup) -> Outcome {

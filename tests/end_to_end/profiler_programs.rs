@@ -3,6 +3,7 @@
 use crate::postgres;
 use crate::process::{self, Running};
 use crate::profiler::frequency;
+use crate::profiler_builds::build;
 use crate::programs;
 use crate::runner::{Outcome, Setup, tests};
 use crate::servers;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 tests! {
-    once: openssl, python, node, nginx, postgres_under_pgbench, xz, the_go_compiler, rustc;
+    once: openssl, python, node, nginx, postgres_under_pgbench, xz, the_go_compiler,
+        a_go_server, rustc;
 }
 
 /// How many samples are taken.
@@ -139,6 +141,31 @@ fn the_go_compiler(setup: &Setup) -> Outcome {
     go.env("GOCACHE", folder.path()).env("GOFLAGS", "-p=1").env("GO111MODULE", "off");
     let _build = Running::start(go.args(["build", "-a", "-o"]).arg("/dev/null").arg("net/http"));
     named(setup, &["compile"], 995)
+}
+
+fn a_go_server(setup: &Setup) -> Outcome {
+    let program = build("go", &[], "stacks/server.go", "a-go-server")?;
+    let mut wrk = programs::command("wrk")?;
+    let mut server = Running::start(&mut Command::new(program));
+    let address = server.line().expect("it says where it listens");
+    let _load = Running::start(
+        wrk.args(["-t", "1", "-c", "16", "-d", "200s"]).arg(format!("http://{address}/")),
+    );
+    let pid = server.pid();
+    let sampling = Sampling::start(setup, frequency(setup), &[pid])?;
+    let sampled = sampling.until(SAMPLES, setup.patience(Duration::from_secs(60)));
+    judge("a Go server", &sampled, 995, &|stack| stack.process.pid.0 == pid);
+    // Of a handler, all the way: each connection has a goroutine of its own that serves it.
+    let handles = |stack: &Stack| names(stack).iter().any(|name| name == "main.items");
+    let mut share = Share::default();
+    for stack in sampled.known().filter(|stack| handles(stack)) {
+        let names = names(stack);
+        let right = names.first().is_some_and(|root| root == "runtime.goexit")
+            && names.iter().any(|name| name == "net/http.(*conn).serve");
+        share.add(stack.count, right, || stack.to_string());
+    }
+    share.expect("handlers of a Go server", 100, 995);
+    Ok(())
 }
 
 fn rustc(setup: &Setup) -> Outcome {
