@@ -19,7 +19,10 @@ fuzz_target!(|bytes: &[u8]| {
             Returns::Uretprobe(place) => vec![*place],
             _ => Vec::new(),
         };
-        for place in returns.into_iter().chain([point.entry]) {
+        let deferred = point.deferred.iter().flat_map(|deferred| {
+            deferred.other_returns.iter().copied().chain([deferred.offset])
+        });
+        for place in returns.into_iter().chain(deferred).chain([point.entry]) {
             assert!(place < bytes.len() as u64, "{}: {place:#x}", point.symbol);
         }
     }

@@ -381,16 +381,16 @@ fn unless_interrupted<T>(mut load: impl FnMut() -> io::Result<T>) -> io::Result<
 }
 
 /// Attaches a program as [`attach_uprobe`] does, to many instructions at once (Linux 6.6). The program
-/// is one of [`load_multi_uprobe`]'s. With `pid`, in that process alone: others do not even stop there.
+/// is one of [`load_multi_uprobe`]'s, and can ask for the cookie that each offset comes with. With `pid`,
+/// in that process alone: others do not even stop there.
 pub(crate) fn attach_multi_uprobe(
     program: BorrowedFd<'_>,
     path: &CStr,
-    offsets: &[u64],
+    places: &[(u64, u64)],
     is_return: bool,
-    cookie: u64,
     pid: Option<u32>,
 ) -> io::Result<Uprobe> {
-    let cookies = vec![cookie; offsets.len()];
+    let (offsets, cookies): (Vec<u64>, Vec<u64>) = places.iter().copied().unzip();
     let mut attributes = MultiLinkCreate {
         prog_fd: descriptor(program),
         target_fd: 0,

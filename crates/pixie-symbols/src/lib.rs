@@ -48,8 +48,8 @@ pub use build_id::BuildId;
 pub use code::{AttachPoints, ProbePlace};
 pub use elf::{ElfError, ElfFile, FoundFunction, Machine, Section, Segment, Wanted};
 pub use go::{
-    GoAttachPoints, GoBinary, GoBuildInfo, GoError, GoFoundFunction, GoFrame, GoFunction,
-    GoFunctions, GoStackUse,
+    GoAttachPoints, GoBinary, GoBuildInfo, GoDeferred, GoError, GoFoundFunction, GoFrame,
+    GoFunction, GoFunctions, GoStackUse,
 };
 pub use kernel::{KernelFunction, KernelSymbols};
 pub use pattern::Pattern;

@@ -1,14 +1,15 @@
 //! Go's `crypto/tls`: all its calling conventions, stripped and not.
 
-use super::exchange::{Library, TIMES, converse};
+use super::exchange::{Client, Library, TIMES, check, converse};
 use super::peers::{self, Peer};
 use crate::chroot::Chroot;
 use crate::fetch;
 use crate::runner::{Outcome, Setup, tests};
+use pixie::id::Role;
 
 tests! {
     once: go_115, go_119, go_123, go_127, stripped_115, stripped_119, stripped_123, stripped_127,
-        position_independent;
+        position_independent, stacks_that_grow;
     // Each compiles the standard library once more, and differs little from the others.
     soak: go_121, stripped_121, position_independent_123, boringcrypto, with_cgo;
 }
@@ -66,6 +67,33 @@ fn go_119(setup: &Setup) -> Outcome {
 
 fn stripped_119(setup: &Setup) -> Outcome {
     go_of_debian(setup, "-stripped", &[STRIPPED])
+}
+
+/// A function begins again when there was no room for it on the stack, and this is no other call.
+fn stacks_that_grow(setup: &Setup) -> Outcome {
+    const TIMES: usize = 150;
+    let go = peers::go_of_debian("", &[])?;
+    let server = go.serve(setup, &["server", "-tls"])?;
+    let watch = setup.watch_tls(server.port);
+    let mut client = Client::start(go.client(&["deep", "-tls"], &server, TIMES));
+    let pid = client.pid();
+    for pid in [pid, server.pid()] {
+        watch.wait_until_probed(setup, pid);
+    }
+    client.ask();
+    // Each end also tells of the handshake.
+    watch.wait(2 + 2 * TIMES);
+    client.leave();
+    let observed = watch.stop_after(0);
+    observed.check_nothing_dropped();
+    let lines = (0..TIMES).map(|size| format!("GET /bytes/{size} 0 -> 200 {size}"));
+    let lines: Vec<String> = lines.collect();
+    let expected: Vec<&str> = lines.iter().map(String::as_str).collect();
+    for (role, pid) in [(Role::Client, pid), (Role::Server, server.pid())] {
+        check(&observed, role, Some(("go", "go1.")), pid, &expected);
+    }
+    observed.check_ends_agree();
+    Ok(())
 }
 
 fn go_121(setup: &Setup) -> Outcome {

@@ -3,6 +3,7 @@
 //	peer server [-tls] [-h2] PORT CERT KEY   GET /bytes/N answers N bytes; POST /count, how many came
 //	peer client [-tls] [-h2] PORT TIMES      asks for the same things, TIMES times over one connection
 //	peer get [-tls] [-h2] PORT N             gets N bytes once, and says so
+//	peer deep -tls PORT TIMES                gets 0 bytes, 1 byte, …, from ever further down new stacks
 //
 // A client first says "ready", and starts when it is told to on standard input. With OLDER in its
 // environment, its connection is used once before.
@@ -15,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"io/ioutil"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -71,6 +73,40 @@ func (client *client) ask(method, path string, sent, expected int) {
 	}
 }
 
+// Writes from so many calls further down.
+//
+//go:noinline
+func below(levels int, conn net.Conn, bytes []byte) error {
+	if levels > 0 {
+		err := below(levels-1, conn, bytes)
+		return err
+	}
+	_, err := conn.Write(bytes)
+	return err
+}
+
+// A new goroutine has a small stack, which grows in the function for which there is no more room.
+func deep(port string, times int) {
+	conn, err := tls.Dial("tcp", "127.0.0.1:"+port, &tls.Config{InsecureSkipVerify: true})
+	check(err)
+	from, to := io.Pipe()
+	go io.Copy(to, conn)
+	responses := bufio.NewReader(from)
+	for size := 0; size < times; size++ {
+		request := fmt.Sprintf("GET /bytes/%d HTTP/1.1\r\nHost: localhost\r\n\r\n", size)
+		done := make(chan error)
+		go func() { done <- below(size, conn, []byte(request)) }()
+		check(<-done)
+		response, err := http.ReadResponse(responses, nil)
+		check(err)
+		got, err := io.Copy(ioutil.Discard, response.Body)
+		check(err)
+		if got != int64(size) {
+			check(fmt.Errorf("%d bytes of %d", got, size))
+		}
+	}
+}
+
 func main() {
 	arguments := os.Args[1:]
 	encrypted, http2 := false, false
@@ -106,7 +142,9 @@ func main() {
 	fmt.Println("ready")
 	input := bufio.NewReader(os.Stdin)
 	input.ReadString('\n')
-	if arguments[0] == "get" {
+	if arguments[0] == "deep" {
+		deep(port, number)
+	} else if arguments[0] == "get" {
 		client.ask("GET", fmt.Sprintf("/bytes/%d", number), 0, number)
 	} else {
 		for ; number > 0; number-- {

@@ -22,6 +22,14 @@ static __always_inline void write_begins(struct tls_call *call, struct tls_sessi
 		call->kind = TLS_PENDING_WRITE;
 }
 
+/* A function of Go's begins again when its stack has grown: this is no other call. */
+static __always_inline bool begins_again(struct tls_call *call, struct tls_call *outer)
+{
+	return outer->kind == TLS_PENDING_WRITE && call->object == outer->object &&
+	       call->frame == outer->frame && call->buffer == outer->buffer &&
+	       call->done == outer->done;
+}
+
 /* What is known of the session's connection holds for this call, which may not use it at all. */
 static __always_inline void knows_carrier(struct tls_call *call, struct tls_session *session)
 {
@@ -71,6 +79,8 @@ static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fre
 		if (fresh->kind == TLS_HANDSHAKE)
 			return 0;
 	}
+	if (outer && begins_again(fresh, outer))
+		return 0;
 	session = find_session(fresh->object, pid);
 	knows_carrier(fresh, session);
 	if (session)
@@ -195,7 +205,9 @@ static __noinline void call_returned(struct tls_call *call, __s64 result)
 		end_session(session, call->object);
 }
 
-static __always_inline int end_call(struct tls_caller *caller, __s64 frame, __s64 result)
+/* With `exactly`, nothing is known unless a call is under way that began just there. */
+static __always_inline int end_call(struct tls_caller *caller, __s64 frame, __s64 result,
+				    const bool exactly)
 {
 	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, caller);
 
@@ -218,13 +230,15 @@ static __always_inline int end_call(struct tls_caller *caller, __s64 frame, __s6
 		if (!call || !call->object || frame < call->frame)
 			return 0;
 	}
+	if (exactly && frame != call->frame)
+		return 0;
 	call_returned(call, result);
 	call->object = 0;
 	return 0;
 }
 
-/* Which file it is in, as user space said when it attached; Linux 5.15. */
-static __always_inline __u32 target_of(struct pt_regs *registers)
+/* What user space said when it attached, which is mostly what file it is in; Linux 5.15. */
+static __always_inline __u64 told(struct pt_regs *registers)
 {
 	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_attach_cookie))
 		return bpf_get_attach_cookie(registers);
@@ -243,7 +257,7 @@ static __always_inline int c_begins(struct pt_regs *registers, __u8 kind, __u64 
 	call.done = done;
 	call.kind = kind;
 	call.frame = PT_REGS_SP(registers);
-	call.target = target_of(registers);
+	call.target = told(registers);
 	return begin_call(&caller, &call);
 }
 
@@ -268,7 +282,7 @@ static __always_inline int c_ends(struct pt_regs *registers, __s64 frame)
 
 	/* They return `int`; what is above that in the register means nothing. SSL_sendfile's
 	 * ssize_t is not larger either: it was asked for. */
-	return end_call(&caller, frame, (__s32)PT_REGS_RC(registers));
+	return end_call(&caller, frame, (__s32)PT_REGS_RC(registers), false);
 }
 
 /* At an instruction that returns, or on the way there. */
@@ -383,7 +397,7 @@ static __always_inline int go_begins(struct pt_regs *registers, __u8 kind, __u8 
 	call.kind = kind;
 	if (kind == TLS_GO_WRITE)
 		call.done = length;
-	call.target = target_of(registers);
+	call.target = told(registers);
 	return begin_call(&caller, &call);
 }
 
@@ -394,7 +408,7 @@ static __always_inline int go_ends(struct pt_regs *registers, __u64 g, __s64 res
 
 	if (!find_goroutine(&caller, &frame, g, PT_REGS_SP(registers)))
 		return 0;
-	return end_call(&caller, frame, result);
+	return end_call(&caller, frame, result, false);
 }
 
 /* The integer registers of Go's ABI, in order, as far as they are needed. */
@@ -427,6 +441,24 @@ SEC("uprobe")
 int go_returns(struct pt_regs *registers)
 {
 	return go_ends(registers, GO_G(registers), GO_REGISTER_1(registers));
+}
+
+/*
+ * One of them has deferred this function, and calls it with its result in place: a cheaper instruction
+ * than those that return. How far up the stack it began, and where the result is, was told. In a panic,
+ * Go's runtime calls it from further down.
+ */
+SEC("uprobe")
+int go_deferred(struct pt_regs *registers)
+{
+	__u64 shape = told(registers), stack_pointer = PT_REGS_SP(registers);
+	struct tls_caller caller = {};
+	__s64 frame, result;
+
+	if (!find_goroutine(&caller, &frame, GO_G(registers), stack_pointer + (shape >> 32)) ||
+	    bpf_probe_read_user(&result, sizeof(result), (void *)(stack_pointer + (__u32)shape)))
+		return 0;
+	return end_call(&caller, frame, result, true);
 }
 
 SEC("uprobe")

@@ -30,6 +30,7 @@ pub(crate) const PROGRAMS: &[&str] = &[
     "go_write",
     "go_free",
     "go_returns",
+    "go_deferred",
     "go_stack_handshake",
     "go_stack_read",
     "go_stack_write",
@@ -57,20 +58,19 @@ impl Programs {
         &self,
         program: &str,
         when: When,
-        offsets: &[u64],
+        places: &[(u64, u64)],
         place: &Place<'_>,
     ) -> Result<Vec<Uprobe>, String> {
         const MISSING: &str = "its program could not be loaded";
         let is_return = when == When::Returned;
-        let Place { path, number, pid } = *place;
+        let Place { path, pid, .. } = *place;
         match self {
             Self::Single(programs) => {
                 let program = programs.get(program).ok_or(MISSING)?.as_fd();
-                // From Linux 5.15 a link, with a number that its program can ask for.
-                let number = kernel::is_at_least(5, 15).then_some(u64::from(number));
                 let mut probes = Vec::new();
-                for &offset in offsets {
-                    match sys::attach_uprobe(program, path, offset, is_return, number) {
+                for &(offset, told) in places {
+                    let told = can_be_told().then_some(told);
+                    match sys::attach_uprobe(program, path, offset, is_return, told) {
                         Ok(probe) => probes.push(probe),
                         Err(error) => {
                             detach(probes);
@@ -83,12 +83,20 @@ impl Programs {
             Self::Multi(programs) => {
                 let program = programs.get(program).ok_or(MISSING)?.as_fd();
                 let pid = pid.map(|pid| pid.0);
-                sys::attach_multi_uprobe(program, path, offsets, is_return, number.into(), pid)
+                sys::attach_multi_uprobe(program, path, places, is_return, pid)
                     .map(|probe| vec![probe])
-                    .map_err(|error| format!("at {offsets:#x?} in the file: {error}"))
+                    .map_err(|error| {
+                        let offsets: Vec<u64> = places.iter().map(|(offset, _)| *offset).collect();
+                        format!("at {offsets:#x?} in the file: {error}")
+                    })
             }
         }
     }
+}
+
+/// Whether programs can ask for a number that they were attached with.
+fn can_be_told() -> bool {
+    kernel::is_at_least(5, 15)
 }
 
 /// Where it is attached.
@@ -155,18 +163,30 @@ enum When {
     Begins,
 }
 
-/// What the kernel is asked for: each program once, with all of its places in the file.
-type Requests = BTreeMap<(When, &'static str), Vec<u64>>;
+/// What the kernel is asked for: each program once, with all of its places in the file and what it is
+/// told there.
+type Requests = BTreeMap<(When, &'static str), Vec<(u64, u64)>>;
 
-/// Adds what is asked for on behalf of one function.
-fn request(abi: Abi, point: &AttachPoint, requests: &mut Requests) -> Result<(), &'static str> {
+/// Adds what is asked for on behalf of one function of the file with this number.
+fn request(
+    abi: Abi,
+    point: &AttachPoint,
+    number: u32,
+    requests: &mut Requests,
+) -> Result<(), &'static str> {
     let entry = begins(abi, point.call).ok_or("there is no program for it")?;
+    let number = u64::from(number);
     let mut add = |when, program, offsets: &[u64]| {
-        requests.entry((when, program)).or_default().extend(offsets);
+        let places = offsets.iter().map(|offset| (*offset, number));
+        requests.entry((when, program)).or_default().extend(places);
     };
+    let deferred = point.deferred.as_ref().filter(|_| can_be_told());
     match &point.returns {
         Returns::None => {}
-        Returns::At(offsets) => add(When::Returns, returns(abi), offsets),
+        Returns::At(offsets) => {
+            let offsets = deferred.map_or(offsets, |deferred| &deferred.other_returns);
+            add(When::Returns, returns(abi), offsets);
+        }
         // Go moves stacks while functions run, and with them the return address.
         Returns::Uretprobe(_) if abi != Abi::C => {
             return Err("returns of Go's functions are not caught");
@@ -174,6 +194,11 @@ fn request(abi: Abi, point: &AttachPoint, requests: &mut Requests) -> Result<(),
         Returns::Uretprobe(offset) => add(When::Returned, "tls_returned", &[*offset]),
     }
     add(When::Begins, entry, &[point.entry]);
+    if let Some(deferred) = deferred {
+        let shape = u64::from(deferred.frame) << 32 | u64::from(deferred.result);
+        let places = requests.entry((When::Returns, "go_deferred")).or_default();
+        places.push((deferred.offset, shape));
+    }
     Ok(())
 }
 
@@ -191,8 +216,8 @@ pub(super) fn attach(
         let mut own = Requests::new();
         let refused = match (&point.returns, no_uretprobes) {
             (Returns::Uretprobe(_), Some(reason)) => Err(reason),
-            _ => request(target.abi, point, &mut all)
-                .and_then(|()| request(target.abi, point, &mut own)),
+            _ => request(target.abi, point, place.number, &mut all)
+                .and_then(|()| request(target.abi, point, place.number, &mut own)),
         };
         match refused {
             Ok(()) => each.push((point.symbol.clone(), own)),
@@ -224,11 +249,11 @@ fn attach_all(
     place: &Place<'_>,
 ) -> Result<Vec<Uprobe>, String> {
     let mut probes = Vec::new();
-    for ((when, program), mut offsets) in requests {
+    for ((when, program), mut places) in requests {
         // Functions may share a way out.
-        offsets.sort_unstable();
-        offsets.dedup();
-        match programs.attach(program, when, &offsets, place) {
+        places.sort_unstable();
+        places.dedup();
+        match programs.attach(program, when, &places, place) {
             Ok(more) => probes.extend(more),
             Err(error) => {
                 detach(probes);

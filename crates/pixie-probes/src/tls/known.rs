@@ -182,6 +182,7 @@ mod tests {
             call: Call::Read,
             entry: 0,
             returns: Returns::None,
+            deferred: None,
             symbol: "SSL_read".to_owned(),
         };
         let target = Target {

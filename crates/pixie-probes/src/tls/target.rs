@@ -1,6 +1,7 @@
 //! What there is to attach to in a file: the functions of a TLS library, and where they return.
 
 use pixie_core::id::Pid;
+use pixie_symbols::GoDeferred;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -107,6 +108,8 @@ pub struct AttachPoint {
     pub entry: u64,
     /// Where it returns.
     pub returns: Returns,
+    /// Of a function of Go's, a cheaper place than most of its returns.
+    pub deferred: Option<GoDeferred>,
     /// Its name, or what it is taken to be.
     pub symbol: String,
 }

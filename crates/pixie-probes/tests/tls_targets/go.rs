@@ -1,7 +1,7 @@
 //! Programs of several Go versions, linked in several ways. What is found in the stripped ones is
 //! held against the symbols of the others.
 
-use super::{cache, symbols};
+use super::{cache, is_emulated, symbols};
 use libtest_mimic::{Failed, Trial};
 use pixie_probes::tls::{Abi, Call, Library, Returns, inspect};
 use pixie_symbols::ElfFile;
@@ -102,6 +102,7 @@ fn program_is_found(go: &Path, version: &str, form: &Form) -> Result<(), Failed>
         assert_eq!(boring, form.name == "boringcrypto", "{:?}", target.notes);
     }
     lie_in_their_functions(&whole, &targets[0], &names);
+    most_calls_return_cheaply(&whole, &targets[0], &names);
     // Where things are differs, but not how far from the start of their functions.
     let shapes = targets.map(|target| {
         target
@@ -112,8 +113,10 @@ fn program_is_found(go: &Path, version: &str, form: &Form) -> Result<(), Failed>
                     Returns::At(places) => places,
                     _ => Vec::new(),
                 };
-                let first = point.entry;
-                (point.symbol, places.iter().map(|place| place - first).collect::<Vec<_>>())
+                let (first, deferred) = (point.entry, point.deferred);
+                let shape = deferred.map(|deferred| (deferred.frame, deferred.result));
+                let places: Vec<_> = places.iter().map(|place| place - first).collect();
+                (point.symbol, (places, shape))
             })
             .collect::<BTreeMap<_, _>>()
     });
@@ -142,6 +145,33 @@ fn lie_in_their_functions(
             Returns::None => assert_eq!(point.call, Call::Free),
             _ => panic!("a return probe on Go: {point:?}"),
         }
+    }
+}
+
+/// `Read` and `Write` unlock what they have locked in a function of their own, in which a probe is cheap.
+/// They return without it only when they have failed, or when nothing is asked of them.
+fn most_calls_return_cheaply(
+    path: &Path,
+    target: &pixie_probes::tls::Target,
+    names: &BTreeMap<String, (u64, u64)>,
+) {
+    let file = ElfFile::open(path).unwrap();
+    for point in &target.points {
+        assert!(is_emulated(&file, point.entry), "{point:?}");
+        if !matches!(point.call, Call::Read | Call::Write) {
+            assert_eq!(point.deferred, None);
+            continue;
+        }
+        let deferred = point.deferred.as_ref().unwrap_or_else(|| panic!("{point:?}"));
+        assert!(is_emulated(&file, deferred.offset), "{point:?}");
+        let address = file.address(deferred.offset).unwrap();
+        let holds = |(start, size): &(u64, u64)| (*start..start + size).contains(&address);
+        let (name, _) = names.iter().find(|(_, place)| holds(place)).unwrap();
+        assert!(name.starts_with(&format!("{}.", point.symbol)), "{name}");
+        let Returns::At(all) = &point.returns else { panic!("{point:?}") };
+        assert!(deferred.other_returns.iter().all(|other| all.contains(other)), "{point:?}");
+        assert_eq!(deferred.other_returns.len(), 3, "{point:?}");
+        assert!(deferred.result < deferred.frame, "{point:?}");
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) const GO_ARGUMENTS: &[Register] = &[
     Register::R14,
     Register::RSP,
 ];
+/// What tells which goroutine is where on its stack: itself, since Go 1.17, and the stack pointer.
+pub(crate) const GO_PLACE: &[Register] = &[Register::R14, Register::RSP];
 /// Where the stack protector's number is, in the thread's own data (`%fs`).
 const CANARY: u64 = 0x28;
 
@@ -51,7 +53,7 @@ pub(crate) struct Found {
     pub(crate) address: u64,
     pub(crate) emulated: bool,
     /// How many bytes the stack is deeper here than where the function begins.
-    depth: i64,
+    pub(crate) depth: i64,
 }
 
 impl Body {
@@ -112,6 +114,49 @@ impl Body {
         Some(body)
     }
 
+    /// Takes apart what every call of a function comes by, whatever its size: up to where its code
+    /// first branches, that branch included. A call may come by again.
+    pub(crate) fn way_in(code: &[u8], address: u64) -> Option<Self> {
+        let mut decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
+        let mut length = 0;
+        while decoder.can_decode() {
+            let instruction = decoder.decode();
+            if instruction.mnemonic() == Mnemonic::INVALID {
+                break;
+            }
+            length = usize::try_from(instruction.next_ip() - address).ok()?;
+            if instruction.flow_control() != FlowControl::Next {
+                break;
+            }
+        }
+        Self::decode(code.get(..length)?, address)
+    }
+
+    /// Whether it goes nowhere but by calls and returns, and by branches within itself.
+    pub(crate) fn stays(&self) -> bool {
+        !self.indirect && !self.leaves
+    }
+
+    /// Its instructions.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = &Instruction> {
+        self.instructions.iter().map(|step| &step.instruction)
+    }
+
+    /// How many instructions it has.
+    pub(crate) fn len(&self) -> usize {
+        self.instructions.len()
+    }
+
+    /// One of its instructions.
+    pub(crate) fn step(&self, index: usize) -> Option<&Instruction> {
+        self.instructions.get(index).map(|step| &step.instruction)
+    }
+
+    /// Whether one of its branches leads to the instruction.
+    pub(crate) fn leads_to(&self, index: usize) -> bool {
+        self.instructions.get(index).is_some_and(|step| self.is_target(step))
+    }
+
     /// Takes note of where an instruction leads.
     fn follow(&mut self, instruction: &Instruction, inside: std::ops::Range<u64>) -> Option<()> {
         let target = instruction.near_branch_target();
@@ -160,7 +205,8 @@ impl Body {
             if !straight || writes(&mut info, &step.instruction, kept) {
                 break;
             }
-            depth = depth.and_then(|depth| depth.checked_add(deepens(&mut info, step)?));
+            depth =
+                depth.and_then(|depth| depth.checked_add(deepens(&mut info, &step.instruction)?));
         }
         found
     }
@@ -226,7 +272,7 @@ impl Body {
                 return None;
             }
             let step = self.instructions.get(at - 1)?;
-            depth = depth.checked_sub(deepens(info, step)?)?;
+            depth = depth.checked_sub(deepens(info, &step.instruction)?)?;
             match step.instruction.flow_control() {
                 FlowControl::Next if step.emulated => return Some(step.found(depth)),
                 FlowControl::Next => {}
@@ -282,8 +328,7 @@ impl Step {
 }
 
 /// By how many bytes an instruction makes the stack deeper; `None` when that is not known.
-fn deepens(info: &mut InstructionInfoFactory, step: &Step) -> Option<i64> {
-    let instruction = &step.instruction;
+pub(crate) fn deepens(info: &mut InstructionInfoFactory, instruction: &Instruction) -> Option<i64> {
     if !writes(info, instruction, STACK_POINTER) {
         return Some(0);
     }
@@ -303,7 +348,7 @@ fn deepens(info: &mut InstructionInfoFactory, step: &Step) -> Option<i64> {
 }
 
 /// Whether an instruction changes one of these registers, or a part of one.
-fn writes(
+pub(crate) fn writes(
     info: &mut InstructionInfoFactory,
     instruction: &Instruction,
     registers: &[Register],

@@ -5,6 +5,7 @@ mod functions;
 mod locate;
 mod pclntab;
 mod returns;
+mod way_out;
 
 pub use build_info::GoBuildInfo;
 pub use functions::{GoFoundFunction, GoFunctions};
@@ -90,6 +91,25 @@ pub struct GoAttachPoints {
     /// Each of its instructions that returns. A return probe of the kernel's must not be used on Go:
     /// it replaces the return address on a stack that Go moves.
     pub returns: Vec<u64>,
+    /// A cheaper place for most of the calls. `None` when there is none that is certain.
+    pub deferred: Option<GoDeferred>,
+}
+
+/// Where a function that it deferred, and that is called directly on its way out, sees its result:
+/// a probe on the `ret` behind it costs ten times as much. The deferred function may be called by Go's
+/// runtime, too, as in a panic; then the stack is deeper than [`GoDeferred::frame`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GoDeferred {
+    /// The offset in the file of an instruction of the deferred function, which the kernel emulates. A
+    /// call whose stack has to grow may come by again.
+    pub offset: u64,
+    /// How many bytes the stack pointer is lower there than where the function itself began.
+    pub frame: u32,
+    /// How many bytes above the stack pointer the first result lies there.
+    pub result: u32,
+    /// Of [`GoAttachPoints::returns`], those that are reached in other ways.
+    pub other_returns: Vec<u64>,
 }
 
 /// Why Go's tables could not be used.

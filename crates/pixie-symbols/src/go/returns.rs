@@ -1,11 +1,13 @@
-use super::{GoAttachPoints, GoError};
-use crate::code::x86_64::{Body, GO_ARGUMENTS, STACK_POINTER};
+use super::{GoAttachPoints, GoDeferred, GoError, way_out};
+use crate::code::x86_64::{Body, GO_ARGUMENTS, GO_PLACE, STACK_POINTER};
 use crate::{ElfError, ElfFile, Machine, ProbePlace};
 use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use std::ops::Range;
 
 /// The largest function that is decoded, in bytes.
 const MAX_FUNCTION: u64 = 16 << 20;
+/// How much is looked at of a function that is deferred, in bytes.
+const CLOSURE: u64 = 64;
 /// The largest function of which a better place than its first instruction is looked for, in bytes.
 const MAX_ENTRY: u64 = 1 << 18;
 
@@ -32,15 +34,33 @@ pub(super) fn attach_points(
     let returns = returns.into_iter().map(|distance| first + distance).collect();
     let kept = if registers { GO_ARGUMENTS } else { STACK_POINTER };
     let body = (file.machine() == Machine::X86_64 && size <= MAX_ENTRY)
-        .then(|| Body::decode(&code, start));
-    let found = body.flatten().and_then(|body| body.go_entry(kept));
+        .then(|| Body::decode(&code, start))
+        .flatten();
+    let found = body.as_ref().and_then(|body| body.go_entry(kept));
     let entry = match found {
         Some(found) => {
             ProbePlace { offset: first + (found.address - start), emulated: found.emulated }
         }
         None => ProbePlace { offset: first, emulated: false },
     };
-    Ok(GoAttachPoints { entry, returns })
+    let deferred = body.filter(|_| registers).and_then(|body| deferred(file, &body));
+    Ok(GoAttachPoints { entry, returns, deferred })
+}
+
+/// What most calls of the function come by on their way out, if a probe is cheap there.
+fn deferred(file: &ElfFile, body: &Body) -> Option<GoDeferred> {
+    let way = way_out::find(body)?;
+    let code = file.read_at(way.deferred, CLOSURE).ok()?;
+    let entry = Body::way_in(&code, way.deferred)?.entry(GO_PLACE)?;
+    // The return address is on the stack, too.
+    let depth = entry.depth.checked_add(8)?;
+    let offset = |address| file.file_offset(address);
+    Some(GoDeferred {
+        offset: offset(entry.address)?,
+        frame: u32::try_from(way.frame.checked_add(depth)?).ok()?,
+        result: u32::try_from(way.result.checked_add(depth)?).ok()?,
+        other_returns: way.returns.into_iter().map(offset).collect::<Option<_>>()?,
+    })
 }
 
 /// The distances from the start of the code to its returns. What fills the space after a function

@@ -134,6 +134,7 @@ fn points(
             call: *call,
             entry: places.entry.offset,
             returns: returns(*call, &places),
+            deferred: None,
             symbol: (*name).to_owned(),
         });
     }

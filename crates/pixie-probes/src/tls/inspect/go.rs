@@ -41,6 +41,11 @@ pub(super) fn inspect(file: &ElfFile) -> Result<Option<Target>, Refusal> {
                     Call::Free => Returns::None,
                     _ => Returns::At(places.returns.clone()),
                 },
+                // Of others it does not matter what they cost.
+                deferred: match call {
+                    Call::Read | Call::Write => places.deferred.clone(),
+                    _ => None,
+                },
                 symbol: function.name.clone(),
             }),
             Err(error) if matches!(call, Call::Read | Call::Write) => {
