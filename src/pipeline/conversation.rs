@@ -29,6 +29,8 @@ pub(super) struct Conversation {
     detected: Detected,
     /// The source was asked not to tell of it.
     ignored: bool,
+    /// It carries a TLS session.
+    carries_session: bool,
 }
 
 enum State {
@@ -65,6 +67,7 @@ impl Conversation {
             stumbles: 0,
             detected: Detected::NotYet,
             ignored: false,
+            carries_session: false,
         }
     }
 
@@ -94,9 +97,10 @@ impl Conversation {
         }
     }
 
-    /// Takes note that it carries a TLS session: its own bytes are ciphertext. What the handshake
-    /// says is still told.
+    /// Takes note that it carries a TLS session: its own bytes are ciphertext or, where the kernel
+    /// encrypts, what is told of as the session's. What the handshake says is still told.
     pub(super) fn carries_session(&mut self, work: &mut Work) {
+        self.carries_session = true;
         if let State::Detecting(detector) = &mut self.state {
             for direction in [Direction::Sent, Direction::Received] {
                 work.stats.parser.bytes_skipped += detector.gap(direction);
@@ -321,7 +325,7 @@ impl Conversation {
             work.stats.parser.malformed += 1;
             self.stumbles += 1;
             if self.stumbles > STUMBLES {
-                self.detect_anew();
+                self.detect_anew(work);
             }
         }
     }
@@ -337,7 +341,7 @@ impl Conversation {
         };
         match protocol {
             Some(protocol) => self.begin(&*protocol, None, switch.begun, work),
-            None if switch.next == Next::Detect => self.detect_anew(),
+            None if switch.next == Next::Detect => self.detect_anew(work),
             None => {
                 self.state = State::Unparsed;
                 self.ignore(work);
@@ -351,7 +355,12 @@ impl Conversation {
             .collect()
     }
 
-    fn detect_anew(&mut self) {
-        self.state = State::Detecting(Detector::new(self.transport()));
+    fn detect_anew(&mut self, work: &mut Work) {
+        if self.carries_session {
+            self.state = State::Unparsed;
+            self.ignore(work);
+        } else {
+            self.state = State::Detecting(Detector::new(self.transport()));
+        }
     }
 }

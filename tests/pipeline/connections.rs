@@ -225,3 +225,29 @@ fn what_a_session_wrote_last_is_told_of_after_its_connection_has_ended() {
     assert_eq!(http.response.as_ref().map(|response| response.status), Some(200));
     assert_eq!(http.traffic.connection.id.0, 1);
 }
+
+/// A ClientHello (RFC 8446, section 4.1.2) in a record: a random value of zeros, no session id, one
+/// cipher suite, no compression.
+fn hello() -> Vec<u8> {
+    let random = [0; 32];
+    [&[22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3][..], &random, &[0, 0, 2, 0x13, 0x01, 1, 0]].concat()
+}
+
+/// Where the kernel encrypts, a socket carries plaintext behind the handshake, which nobody is to take
+/// for a second connection's.
+#[test]
+fn what_a_session_says_is_not_told_of_again_by_its_connection() {
+    let mut wire = Wire::new();
+    wire.open(1, 10);
+    wire.send(1, Direction::Received, &hello());
+    wire.secure(2, 1, 10);
+    for path in ["/a", "/b", "/c"] {
+        wire.send(1, Direction::Received, get(path).as_bytes());
+        wire.send(2, Direction::Received, get(path).as_bytes());
+        wire.send(1, Direction::Sent, answer(path).as_bytes());
+        wire.send(2, Direction::Sent, answer(path).as_bytes());
+    }
+    wire.close(1);
+    let outcome = wire.play();
+    assert_eq!(outcome.paths(), ["/a", "/b", "/c"]);
+}
