@@ -170,22 +170,23 @@ pub(crate) fn client_port(http: &Http, role: Role) -> Option<u16> {
 }
 
 impl Observed {
-    /// Each exchange as a line, in the order in which they began.
-    pub(crate) fn https_lines(&self, role: Role) -> Vec<String> {
+    /// The exchanges of one end, in the order in which they began.
+    pub(crate) fn in_order(&self, role: Role) -> Vec<&Http> {
         let mut exchanges: Vec<&Http> = self.side(role).collect();
         exchanges.sort_by_key(|http| http.traffic.monotonic);
-        exchanges.into_iter().map(line).collect()
+        exchanges
+    }
+
+    /// Each exchange as a line, in the order in which they began.
+    pub(crate) fn https_lines(&self, role: Role) -> Vec<String> {
+        self.in_order(role).into_iter().map(line).collect()
     }
 
     /// Where both ends were seen, they saw the same: on the same connection, with as many bytes. Of
     /// long messages not all is captured; frames of HTTP/2 that begin in such a hole are counted as
     /// unobserved instead, and holes are where each end reads and writes.
     pub(crate) fn check_ends_agree(&self) {
-        let ends = [Role::Client, Role::Server].map(|role| {
-            let mut exchanges: Vec<&Http> = self.side(role).collect();
-            exchanges.sort_by_key(|http| http.traffic.monotonic);
-            exchanges
-        });
+        let ends = [Role::Client, Role::Server].map(|role| self.in_order(role));
         if ends.iter().any(Vec::is_empty) {
             return;
         }

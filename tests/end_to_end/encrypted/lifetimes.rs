@@ -135,8 +135,7 @@ fn first_whole(role: Role) -> usize {
 /// The exchanges from that one on.
 fn later(observed: &Observed, role: Role) -> Vec<&Http> {
     let wanted = QUESTIONS.len() * TIMES - first_whole(role);
-    let mut exchanges: Vec<&Http> = observed.side(role).collect();
-    exchanges.sort_by_key(|http| http.traffic.monotonic);
+    let mut exchanges = observed.in_order(role);
     assert!(exchanges.len() >= wanted, "{} exchanges at the {role}", exchanges.len());
     exchanges.split_off(exchanges.len() - wanted)
 }

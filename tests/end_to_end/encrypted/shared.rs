@@ -2,10 +2,8 @@
 
 use super::exchange::{Client, Library, QUESTIONS, check, client_port, line};
 use super::peers;
-use crate::observe::Observed;
 use crate::runner::{Outcome, Setup, tests};
 use pixie::id::Role;
-use pixie::record::Http;
 use std::collections::HashSet;
 
 tests! {
@@ -13,15 +11,6 @@ tests! {
 }
 
 const SYSTEM: Library = Some(("openssl", "3.0."));
-
-impl Observed {
-    /// The exchanges of one end, in the order in which they began.
-    fn in_order(&self, role: Role) -> Vec<&Http> {
-        let mut exchanges: Vec<&Http> = self.side(role).collect();
-        exchanges.sort_by_key(|http| http.traffic.monotonic);
-        exchanges
-    }
-}
 
 /// Requests are not waited for: what is read meanwhile answers one of long ago. All positions are
 /// right, or sizes would not be.
