@@ -245,6 +245,15 @@ static __noinline struct tls_session *begin_session(struct tls_object *key, __u3
 	return bpf_map_lookup_elem(&tls_sessions, key);
 }
 
+/* The same, in the place of one that another process had, whose pid has come again. */
+static __always_inline struct tls_session *replace_session(__u64 object, __u32 pid, __u32 target)
+{
+	struct tls_object key = { .address = object, .pid = pid };
+
+	bpf_map_delete_elem(&tls_sessions, &key);
+	return begin_session(&key, target);
+}
+
 /*
  * The session of this object, which is announced where that is due. One that was on another
  * connection is another session: addresses are used again.

@@ -17,7 +17,7 @@ static __always_inline void write_begins(struct tls_call *call, struct tls_sessi
 {
 	struct tls_pending pending = { .buffer = call->buffer, .length = call->done };
 
-	if (call->kind == TLS_GO_WRITE && call->carrier &&
+	if (call->kind == TLS_GO_WRITE &&
 	    !bpf_map_update_elem(&tls_pending, &session->state.connection, &pending, BPF_NOEXIST))
 		call->kind = TLS_PENDING_WRITE;
 }
@@ -82,6 +82,9 @@ static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fre
 	if (outer && begins_again(fresh, outer))
 		return 0;
 	session = find_session(fresh->object, pid);
+	/* Its answer may be read before it returns, also if it is the first that is seen of a session. */
+	if (!session && fresh->kind == TLS_GO_WRITE)
+		session = replace_session(fresh->object, pid, fresh->target);
 	knows_carrier(fresh, session);
 	if (session)
 		write_begins(fresh, session);
