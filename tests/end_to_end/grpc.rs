@@ -6,8 +6,8 @@ use crate::observe::Observed;
 use crate::process::{self, Running};
 use crate::programs::{Facts, command, sources};
 use crate::runner::{Outcome, Setup, Skip, skip, tests};
-use crate::servers::{Server, free_port};
-use crate::tls_sessions::certificate;
+use crate::servers::{Server, certificate, free_port};
+
 use pixie::Tracer;
 use pixie::id::Role;
 use pixie::record::{Grpc, GrpcStatus};

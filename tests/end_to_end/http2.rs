@@ -2,9 +2,10 @@
 
 use crate::clients::curl;
 use crate::expect::{HttpExt, header, starts_with};
+use crate::nginx;
 use crate::observe::Observed;
 use crate::process;
-use crate::programs::{command, find};
+use crate::programs::command;
 use crate::runner::{Outcome, Setup, Skip, skip, tests};
 use crate::servers::{Server, apache, free_port, noise, text};
 use pixie::id::Role;
@@ -29,29 +30,16 @@ fn nghttpd(setup: &Setup, arguments: &[&str]) -> Result<Server, Skip> {
 
 /// nginx, which speaks HTTP/2 in clear to those who begin with it.
 fn nginx(setup: &Setup) -> Result<Server, Skip> {
-    let program = find("nginx")?;
     let (folder, port) = (Server::prepare(), free_port());
     let path = folder.path().display();
-    let configuration = format!(
-        r"
-        daemon off; user root; worker_processes 1; pid {path}/pid; error_log {path}/errors;
-        events {{ worker_connections 1024; }}
-        http {{
-            access_log off; client_body_temp_path {path}/body; client_max_body_size 1g;
-            proxy_temp_path {path}/proxy; fastcgi_temp_path {path}/fastcgi;
-            uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;
-            keepalive_requests 1000000; default_type application/octet-stream;
-            server {{
-                listen 127.0.0.1:{port} http2; root {path}/www;
-                location /gzip/ {{ alias {path}/www/; gzip on; gzip_types *; }}
-            }}
-        }}"
+    let http = format!(
+        "default_type application/octet-stream;
+         server {{
+             listen 127.0.0.1:{port} http2; root {path}/www;
+             location /gzip/ {{ alias {path}/www/; gzip on; gzip_types *; }}
+         }}"
     );
-    let file = folder.path().join("nginx.conf");
-    fs::write(&file, configuration).expect("a configuration file");
-    let mut command = std::process::Command::new(program);
-    command.arg("-c").arg(&file).arg("-p").arg(folder.path());
-    Ok(Server::start(setup, folder, port, command))
+    nginx::start(setup, folder, port, 1, &http)
 }
 
 /// A ring, in bytes, that holds all that is asked for at once.

@@ -27,6 +27,7 @@ mod chroot;
 mod clients;
 mod expect;
 mod fetch;
+mod nginx;
 mod observe;
 mod process;
 mod programs;

@@ -1,6 +1,7 @@
 //! HAProxy in front of nginx: the records of nginx say who really asked.
 
 use crate::clients::curl;
+use crate::nginx;
 use crate::programs::command;
 use crate::runner::{Outcome, Setup, Skip, tests};
 use crate::servers::{Server, free_port};
@@ -15,26 +16,16 @@ tests! {
 
 /// nginx that takes connections with a PROXY header only, and logs whose they are.
 fn nginx(setup: &Setup) -> Result<Server, Skip> {
-    let mut command = command("nginx")?;
     let (folder, port) = (Server::prepare(), free_port());
     let path = folder.path().display();
-    let configuration = format!(
-        r"
-        daemon off; user root; worker_processes 1; pid {path}/pid; error_log {path}/errors;
-        events {{ }}
-        http {{
-            log_format source '$proxy_protocol_addr:$proxy_protocol_port';
-            access_log {path}/sources source;
-            client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
-            fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi;
-            scgi_temp_path {path}/scgi;
-            server {{ listen 127.0.0.1:{port} proxy_protocol; root {path}/www; }}
-        }}"
+    let http = format!(
+        "log_format source '$proxy_protocol_addr:$proxy_protocol_port';
+         server {{
+             listen 127.0.0.1:{port} proxy_protocol; root {path}/www;
+             access_log {path}/sources source;
+         }}"
     );
-    let file = folder.path().join("nginx.conf");
-    fs::write(&file, configuration).expect("a configuration file");
-    command.arg("-c").arg(&file).arg("-p").arg(folder.path());
-    Ok(Server::start(setup, folder, port, command))
+    nginx::start(setup, folder, port, 1, &http)
 }
 
 /// HAProxy that passes connections on with a header.

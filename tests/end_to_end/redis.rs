@@ -5,8 +5,8 @@ use crate::observe::Observed;
 use crate::process::{self, Running};
 use crate::programs::command;
 use crate::runner::{Outcome, Setup, Skip, tests};
-use crate::servers::{Server, free_port, noise};
-use crate::tls_sessions::certificate;
+use crate::servers::{Server, certificate, free_port, noise};
+
 use pixie::Tracer;
 use pixie::id::Role;
 use pixie::record::{Address, Redis, RedisType, RedisValue};

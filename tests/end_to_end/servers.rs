@@ -1,5 +1,6 @@
 //! Real servers, each with its own configuration in its own folder.
 
+use crate::nginx;
 use crate::process::{Running, wait_for};
 use crate::programs::{command, find, sources};
 use crate::runner::{Setup, Skip, skip};
@@ -109,6 +110,14 @@ impl Server {
     }
 }
 
+/// Writes a certificate for `localhost` and its key.
+pub(crate) fn certificate(folder: &Path) {
+    let key = include_str!("../fixtures/tls/localhost.key");
+    let certificate = include_str!("../fixtures/tls/localhost.pem");
+    fs::write(folder.join("key.pem"), key).expect("a key");
+    fs::write(folder.join("cert.pem"), certificate).expect("a certificate");
+}
+
 impl Logged {
     fn read(line: &str) -> Option<Self> {
         let mut words = line.split(' ');
@@ -149,44 +158,29 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
 /// nginx: files by sendfile; `/gzip/` compresses them; `/proxy/` asks itself for them. It listens on
 /// IPv4, IPv6, and the Unix socket `nginx.sock` in its folder.
 pub(crate) fn nginx(setup: &Setup) -> Result<Server, Skip> {
-    let program = find("nginx")?;
-    let folder = Server::prepare();
-    let port = free_port();
+    let (folder, port) = (Server::prepare(), free_port());
     let path = folder.path().display();
     let ipv6 = if Path::new("/proc/net/if_inet6").exists() {
         format!("listen [::1]:{port};")
     } else {
         String::new()
     };
-    let configuration = format!(
+    let http = format!(
         r"
-        daemon off; user root; worker_processes 2; pid {path}/pid; error_log {path}/errors;
-        events {{ worker_connections 8192; }}
-        http {{
-            log_format facts '$pid $remote_port $request_uri $status $request_length $bytes_sent';
-            access_log {path}/access.log facts;
-            client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
-            fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi;
-            scgi_temp_path {path}/scgi;
-            sendfile on; keepalive_requests 1000000; client_max_body_size 1g;
-            default_type application/octet-stream; types {{ text/html html; text/plain txt; }}
-            server {{
-                listen 127.0.0.1:{port} backlog=8192; {ipv6} listen unix:{path}/nginx.sock;
-                root {path}/www;
-                location /gzip/ {{
-                    alias {path}/www/; gzip on; gzip_types *; gzip_http_version 1.0;
-                }}
-                location /proxy/ {{ proxy_pass http://127.0.0.1:{port}/; }}
-                location /teapot {{ return 418 'short and stout'; }}
-                location /count {{ stub_status; }}
+        sendfile on; default_type application/octet-stream;
+        types {{ text/html html; text/plain txt; }}
+        server {{
+            listen 127.0.0.1:{port} backlog=8192; {ipv6} listen unix:{path}/nginx.sock;
+            root {path}/www;
+            location /gzip/ {{
+                alias {path}/www/; gzip on; gzip_types *; gzip_http_version 1.0;
             }}
+            location /proxy/ {{ proxy_pass http://127.0.0.1:{port}/; }}
+            location /teapot {{ return 418 'short and stout'; }}
+            location /count {{ stub_status; }}
         }}"
     );
-    let file = folder.path().join("nginx.conf");
-    fs::write(&file, configuration).expect("a configuration file");
-    let mut command = std::process::Command::new(program);
-    command.arg("-c").arg(&file).arg("-p").arg(folder.path());
-    Ok(Server::start(setup, folder, port, command))
+    nginx::start(setup, folder, port, 2, &http)
 }
 
 /// Apache httpd, with threads.

@@ -1,9 +1,10 @@
 //! TLS handshakes between real programs, both sides held against what the programs say.
 
 use crate::clients::python;
+use crate::nginx;
 use crate::observe::Observed;
 use crate::process::{self, Running};
-use crate::programs::{command, find};
+use crate::programs::command;
 use crate::runner::{Outcome, Setup, Skip, tests};
 use crate::servers::{Server, free_port};
 use pixie::id::Role;
@@ -19,7 +20,7 @@ tests! {
         what_follows_is_left_alone;
 }
 
-/// A certificate for `localhost` and its key, in the server's folder.
+/// A certificate for `localhost` with an RSA key, which some of the ciphers need, in the server's folder.
 fn certificate(folder: &Path) -> Result<(), Skip> {
     let mut openssl = command("openssl")?;
     openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"]);
@@ -42,30 +43,10 @@ fn s_server(setup: &Setup, arguments: &[&str]) -> Result<Server, Skip> {
 
 /// nginx, which speaks HTTP/2 and all versions from TLS 1.2 on.
 fn nginx(setup: &Setup) -> Result<Server, Skip> {
-    let program = find("nginx")?;
     let (folder, port) = (Server::prepare(), free_port());
     certificate(folder.path())?;
-    let path = folder.path().display();
-    let configuration = format!(
-        r"
-        daemon off; user root; master_process off; pid {path}/pid; error_log {path}/errors;
-        events {{ }}
-        http {{
-            access_log off; client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
-            fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi;
-            scgi_temp_path {path}/scgi;
-            server {{
-                listen 127.0.0.1:{port} ssl http2; root {path}/www;
-                ssl_certificate {path}/cert.pem; ssl_certificate_key {path}/key.pem;
-                ssl_protocols TLSv1.2 TLSv1.3;
-            }}
-        }}"
-    );
-    let file = folder.path().join("nginx.conf");
-    fs::write(&file, configuration).expect("a configuration file");
-    let mut command = Command::new(program);
-    command.arg("-c").arg(&file).arg("-p").arg(folder.path());
-    Ok(Server::start(setup, folder, port, command))
+    let http = format!("server {{ {} }}", nginx::over_tls(folder.path(), port));
+    nginx::start(setup, folder, port, 0, &http)
 }
 
 /// `openssl s_client`, whose input is at its end.

@@ -1,62 +1,32 @@
 //! Plaintext from inside TLS libraries: the records are those of the same traffic in the clear.
 
 use crate::clients::{curl, python};
+use crate::nginx;
 use crate::observe::Observed;
 use crate::process;
-use crate::programs::{command, find};
+use crate::programs::command;
 use crate::runner::{Outcome, Setup, Skip, tests};
-use crate::servers::{Server, free_port, noise};
+use crate::servers::{Server, certificate, free_port, noise};
 use pixie::Tracer;
 use pixie::id::Role;
 use pixie::record::{Http, HttpVersion};
 use pixie::tls::OpenSsl;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 tests! {
     core: curl_and_nginx;
     once: http2, python_keeps_a_connection, a_big_body, ten_thousand_requests;
 }
 
-/// Writes a certificate for `localhost` and its key.
-pub(crate) fn certificate(folder: &Path) {
-    let key = include_str!("../fixtures/tls/localhost.key");
-    let certificate = include_str!("../fixtures/tls/localhost.pem");
-    fs::write(folder.join("key.pem"), key).expect("a key");
-    fs::write(folder.join("cert.pem"), certificate).expect("a certificate");
-}
-
-/// nginx, over TLS alone, with HTTP/2 for those who ask for it.
+/// nginx, over TLS alone.
 fn nginx(setup: &Setup) -> Result<Server, Skip> {
-    let program = find("nginx")?;
     let (folder, port) = (Server::prepare(), free_port());
     certificate(folder.path());
-    let path = folder.path().display();
-    let configuration = format!(
-        r"
-        daemon off; user root; worker_processes 2; pid {path}/pid; error_log {path}/errors;
-        events {{ worker_connections 1024; }}
-        http {{
-            log_format facts '$pid $remote_port $request_uri $status $request_length $bytes_sent';
-            access_log {path}/access.log facts;
-            client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
-            fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi;
-            scgi_temp_path {path}/scgi;
-            sendfile on; keepalive_requests 1000000; client_max_body_size 1g;
-            server {{
-                listen 127.0.0.1:{port} ssl http2; root {path}/www;
-                ssl_certificate {path}/cert.pem; ssl_certificate_key {path}/key.pem;
-                ssl_protocols TLSv1.2 TLSv1.3;
-                location /teapot {{ return 418 'short and stout'; }}
-            }}
-        }}"
+    let server = nginx::over_tls(folder.path(), port);
+    let http = format!(
+        "sendfile on; server {{ {server} location /teapot {{ return 418 'short and stout'; }} }}"
     );
-    let file = folder.path().join("nginx.conf");
-    fs::write(&file, configuration).expect("a configuration file");
-    let mut command = Command::new(program);
-    command.arg("-c").arg(&file).arg("-p").arg(folder.path());
-    Ok(Server::start(setup, folder, port, command))
+    nginx::start(setup, folder, port, 2, &http)
 }
 
 impl Setup {

@@ -2,10 +2,11 @@
 
 use crate::chroot::Chroot;
 use crate::fetch::{self, kept, making};
+use crate::nginx;
 use crate::programs::{built_before, command, find, sources};
 use crate::runner::{Setup, Skip, skip};
-use crate::servers::{Server, free_port};
-use crate::tls_sessions::certificate;
+use crate::servers::{Server, certificate, free_port};
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -207,23 +208,13 @@ pub(crate) fn nginx(setup: &Setup, chroot: Option<&Chroot>) -> Result<Server, Sk
 
 /// Uploads are passed on to another server, so that they are read to their end.
 fn configuration(folder: &Path, port: u16, inner: u16) -> String {
-    let path = folder.display();
-    format!(
+    let server = nginx::over_tls(folder, port);
+    let http = format!(
         r"
-        daemon off; user root; master_process off; pid {path}/pid; error_log {path}/errors;
-        events {{ }}
-        http {{
-            access_log off; client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
-            fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi;
-            scgi_temp_path {path}/scgi; client_max_body_size 0; keepalive_requests 1000000;
-            server {{
-                listen 127.0.0.1:{port} ssl http2; root {path}/www;
-                ssl_certificate {path}/cert.pem; ssl_certificate_key {path}/key.pem;
-                location /count {{ proxy_pass http://127.0.0.1:{inner}/; }}
-            }}
-            server {{ listen 127.0.0.1:{inner}; location / {{ return 200 '100000\n'; }} }}
-        }}"
-    )
+        server {{ {server} location /count {{ proxy_pass http://127.0.0.1:{inner}/; }} }}
+        server {{ listen 127.0.0.1:{inner}; location / {{ return 200 '100000\n'; }} }}"
+    );
+    nginx::configuration(folder, 0, &http)
 }
 
 /// curl asks what our clients ask, over one connection. On this machine, or in a Debian system.
