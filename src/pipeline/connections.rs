@@ -101,6 +101,7 @@ impl Connections {
         let mut known = record::Connection::new(carrier, Transport::Tcp);
         known.encrypted = secure.library.map(|library| Text::from(library.as_str()));
         known.encrypted_version = secure.version.as_deref().map(Text::from);
+        known.encrypted_by_kernel = secure.by_kernel;
         if !self.table.contains_key(&secure.session) {
             work.stats.tls.sessions += 1;
             if !secure.from_start {
@@ -124,6 +125,9 @@ impl Connections {
             session.carrier = Some(carrier);
             work.stats.tls.sessions_on_connections += 1;
             self.sessions.entry(carrier).or_default().push(secure.session);
+        }
+        // Also where something else is new: what is known of the connection is not said again.
+        if let Some(carrier) = secure.carrier {
             self.update_sessions(carrier, work);
         }
     }
@@ -141,6 +145,7 @@ impl Connections {
             let old = &conversation.traffic.connection;
             known.encrypted.clone_from(&old.encrypted);
             known.encrypted_version.clone_from(&old.encrypted_version);
+            known.encrypted_by_kernel = old.encrypted_by_kernel;
             let given = given_protocol(&known, work);
             conversation.learn_carrier(known, role, Arc::clone(&conversation.traffic.process));
             if let Some((protocol, requests)) = given

@@ -76,6 +76,7 @@ const THEMES: &[&[runner::Test]] = &[
     encrypted::go::TESTS,
     encrypted::others::TESTS,
     encrypted::shared::TESTS,
+    encrypted::ktls::TESTS,
     encrypted::choices::TESTS,
     encrypted::lifetimes::TESTS,
     tls_sessions::TESTS,

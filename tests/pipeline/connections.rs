@@ -226,6 +226,29 @@ fn what_a_session_wrote_last_is_told_of_after_its_connection_has_ended() {
     assert_eq!(http.traffic.connection.id.0, 1);
 }
 
+/// That the kernel encrypts is seen when something is sent. What was known of the connection stays so.
+#[test]
+fn more_may_be_known_of_a_session_later() {
+    let mut wire = Wire::new();
+    wire.open(1, 10);
+    wire.secure(2, 1, 10);
+    wire.exchange(2, "/before");
+    wire.send(2, Direction::Received, get("/after").as_bytes());
+    wire.secure_by(2, 1, 10, true);
+    wire.send(2, Direction::Sent, answer("/after").as_bytes());
+    wire.close(1);
+    let outcome = wire.play();
+    let records: Vec<_> = outcome.http().collect();
+    let [before, after] = records.as_slice() else { panic!("{records:?}") };
+    let [before, after] = [before, after].map(|http| &*http.traffic.connection);
+    assert!(!before.encrypted_by_kernel && after.encrypted_by_kernel);
+    assert!(before.local.is_some() && before.remote.is_some() && before.encrypted.is_some());
+    assert_eq!((&before.local, &before.remote), (&after.local, &after.remote));
+    assert_eq!(before.encrypted, after.encrypted);
+    assert_eq!(outcome.stats.tls.sessions, 1);
+    assert_eq!(outcome.stats.tls.sessions_on_connections, 1);
+}
+
 /// A ClientHello (RFC 8446, section 4.1.2) in a record: a random value of zeros, no session id, one
 /// cipher suite, no compression.
 fn hello() -> Vec<u8> {
@@ -240,7 +263,7 @@ fn what_a_session_says_is_not_told_of_again_by_its_connection() {
     let mut wire = Wire::new();
     wire.open(1, 10);
     wire.send(1, Direction::Received, &hello());
-    wire.secure(2, 1, 10);
+    wire.secure_by(2, 1, 10, true);
     for path in ["/a", "/b", "/c"] {
         wire.send(1, Direction::Received, get(path).as_bytes());
         wire.send(2, Direction::Received, get(path).as_bytes());

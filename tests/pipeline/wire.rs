@@ -4,6 +4,7 @@ use pixie::event::{Close, Counters, Data, Event, EventSource, Open, Secure};
 use pixie::id::{ConnectionId, Direction, Pid, Transport};
 use pixie::record::{Address, Cause, Http};
 use pixie::time::MonotonicTime;
+use pixie::tls::Library;
 use pixie::{Record, Replay, Stats, sinks};
 use std::collections::HashMap;
 
@@ -109,9 +110,16 @@ impl Wire {
 
     /// A TLS session on a connection, seen from its beginning.
     pub(crate) fn secure(&mut self, session: u64, carrier: u64, pid: u32) {
+        self.secure_by(session, carrier, pid, false);
+    }
+
+    /// The same, which says whether the kernel encrypts.
+    pub(crate) fn secure_by(&mut self, session: u64, carrier: u64, pid: u32, by_kernel: bool) {
         let mut secure = Secure::new(ConnectionId(session), self.tick(), Pid(pid));
         secure.carrier = Some(ConnectionId(carrier));
         secure.from_start = true;
+        secure.by_kernel = by_kernel;
+        secure.library = Some(Library::OpenSsl);
         self.events.push(Told::Secure(secure));
     }
 

@@ -23,6 +23,7 @@ const FLAG_SENT_KNOWN: u8 = 2;
 const FLAG_RECEIVED_KNOWN: u8 = 4;
 const FLAG_OTHER_KNOWN: u8 = 8;
 const FLAG_FROM_START: u8 = 16;
+const FLAG_BY_KERNEL: u8 = 32;
 
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
@@ -180,6 +181,7 @@ impl Header {
             carrier: Some(ConnectionId(u64_at(fixed, EVENT_SIZE + 16)?))
                 .filter(|carrier| carrier.0 != 0),
             from_start: self.flags & FLAG_FROM_START != 0,
+            by_kernel: self.flags & FLAG_BY_KERNEL != 0,
             time: self.time,
             pid: Pid(u32_at(fixed, EVENT_SIZE + 24)?),
             start_time_ns: u64_at(fixed, EVENT_SIZE)?,

@@ -70,6 +70,8 @@ pub struct Secure {
     pub carrier: Option<ConnectionId>,
     /// Its handshake was seen to begin, so that nothing that it said before was missed.
     pub from_start: bool,
+    /// The library leaves it to the kernel to encrypt what is sent (kTLS).
+    pub by_kernel: bool,
     /// When.
     pub time: MonotonicTime,
     /// The process.
@@ -96,6 +98,7 @@ impl Secure {
             session,
             carrier: None,
             from_start: false,
+            by_kernel: false,
             time,
             pid,
             start_time_ns: 0,

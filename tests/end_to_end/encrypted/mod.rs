@@ -4,6 +4,7 @@ pub(crate) mod boringssl;
 pub(crate) mod choices;
 mod exchange;
 pub(crate) mod go;
+pub(crate) mod ktls;
 pub(crate) mod lifetimes;
 pub(crate) mod openssl;
 pub(crate) mod others;

@@ -186,6 +186,15 @@ pub(crate) fn openssl_110() -> Result<PathBuf, Skip> {
 
 /// nginx, with what our clients ask for: on this machine, or in a Debian system.
 pub(crate) fn nginx(setup: &Setup, chroot: Option<&Chroot>) -> Result<Server, Skip> {
+    nginx_with(setup, chroot, "")
+}
+
+/// The same, with more in its configuration of the server.
+pub(crate) fn nginx_with(
+    setup: &Setup,
+    chroot: Option<&Chroot>,
+    more: &str,
+) -> Result<Server, Skip> {
     let folder = folder(chroot);
     certificate(folder.path());
     let bytes = folder.path().join("www/bytes");
@@ -197,7 +206,7 @@ pub(crate) fn nginx(setup: &Setup, chroot: Option<&Chroot>) -> Result<Server, Sk
     let (port, inner) = (free_port(), free_port());
     let file = folder.path().join("nginx.conf");
     let inside = inside(chroot, folder.path());
-    fs::write(&file, configuration(&inside, port, inner)).expect("a configuration file");
+    fs::write(&file, configuration(&inside, port, inner, more)).expect("a configuration file");
     let mut command = match chroot {
         Some(chroot) => chroot.command("nginx"),
         None => Command::new(find("nginx")?),
@@ -207,8 +216,8 @@ pub(crate) fn nginx(setup: &Setup, chroot: Option<&Chroot>) -> Result<Server, Sk
 }
 
 /// Uploads are passed on to another server, so that they are read to their end.
-fn configuration(folder: &Path, port: u16, inner: u16) -> String {
-    let server = nginx::over_tls(folder, port);
+fn configuration(folder: &Path, port: u16, inner: u16, more: &str) -> String {
+    let server = nginx::over_tls(folder, port) + more;
     let http = format!(
         r"
         server {{ {server} location /count {{ proxy_pass http://127.0.0.1:{inner}/; }} }}

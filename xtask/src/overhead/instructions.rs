@@ -93,7 +93,7 @@ impl Programs {
         image.program_as(&agent::binary(), "/trace")?;
         image.program_as(&self.folder.join("calls"), "/calls")?;
         let machine = Machine {
-            kernel: kernel.image(log)?,
+            kernel: kernel.files(log)?.image,
             command: SCRIPT.to_owned(),
             image,
             memory: 1024,

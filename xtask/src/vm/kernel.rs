@@ -24,36 +24,64 @@ pub(crate) const KERNELS: &[Kernel] = &[
     Kernel { version: "6.12", suite: "bookworm-backports" },
 ];
 
+/// What there is of a kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    /// The image to boot.
+    pub(crate) image: PathBuf,
+    /// Its modules that are wanted, in a folder of their own, if they are there. They are loaded in the
+    /// order of their names.
+    pub(crate) modules: PathBuf,
+}
+
+/// The modules by which it encrypts what goes over a socket (kTLS). Ciphers are asked for by name, which
+/// no module says of another. They may be part of the image, or left out, as `tls` is of Linux 5.10.
+const MODULES: &[&str] = &["ghash-generic", "ctr", "gcm", "tls"];
+
 /// The package that names the latest kernel for virtual machines.
 const LATEST: &str = "linux-image-cloud-amd64";
 
 impl Kernel {
-    /// The image to boot, downloaded once and then kept in the user's cache.
-    pub(crate) fn image(self, log: &Log) -> Result<PathBuf> {
+    /// What to boot, downloaded once and then kept in the user's cache.
+    pub(crate) fn files(self, log: &Log) -> Result<Files> {
         // Two machines with the same kernel must not both download it.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = cache()?.join("kernels").join(self.version);
-        let image = folder.join("vmlinuz");
-        if image.is_file() {
-            return Ok(image);
+        let files = Files { image: folder.join("vmlinuz"), modules: folder.join("modules") };
+        if files.image.is_file() && files.modules.is_dir() {
+            return Ok(files);
         }
         log.line(&format!("downloading Linux {} of Debian {}", self.version, self.suite));
-        let work = folder.with_extension("part");
+        let work = folder.with_file_name(format!("{}.part", self.version));
         if work.exists() {
             fs::remove_dir_all(&work)?;
         }
         fs::create_dir_all(&work)?;
-        self.download(&work)
-            .with_context(|| format!("cannot get Linux {} of {}", self.version, self.suite))?;
+        let downloaded = self
+            .download(&work, log)
+            .with_context(|| format!("cannot get Linux {} of {}", self.version, self.suite));
+        match downloaded {
+            // It is from before modules were kept.
+            Err(error) if files.image.is_file() => {
+                log.line(&format!("{error:#}; what is here is booted, without modules"));
+                return Ok(files);
+            }
+            result => result?,
+        }
+        // Both of one build: an image of before goes.
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
         fs::create_dir_all(&folder)?;
-        fs::rename(work.join("vmlinuz"), &image)?;
+        fs::rename(work.join("modules"), &files.modules)?;
+        fs::rename(work.join("vmlinuz"), &files.image)?;
         fs::remove_dir_all(&work)?;
-        Ok(image)
+        Ok(files)
     }
 
-    /// Puts the image into `work` as `vmlinuz`.
-    fn download(self, work: &Path) -> Result<()> {
+    /// Puts the files into `work`.
+    fn download(self, work: &Path, log: &Log) -> Result<()> {
         if installed("apt-get").is_none() {
             bail!("Debian's kernels are got by apt-get, which is not here");
         }
@@ -69,8 +97,69 @@ impl Kernel {
         let archive = entry(work, |name| name.ends_with(".deb"))?;
         run(command("dpkg-deb", &["-x"]).arg(&archive).arg("tree").current_dir(work))?;
         let image = entry(&work.join("tree/boot"), |name| name.starts_with("vmlinuz-"))?;
-        Ok(fs::rename(image, work.join("vmlinuz"))?)
+        fs::rename(image, work.join("vmlinuz"))?;
+        take_modules(work, log)
     }
+}
+
+/// Moves those of the package that is unpacked in `work` into a folder of their own.
+fn take_modules(work: &Path, log: &Log) -> Result<()> {
+    let all = output(command("find", &[]).arg(work.join("tree/lib/modules")))?;
+    let mut modules =
+        Modules { files: all.lines().map(PathBuf::from).collect(), taken: Vec::new() };
+    let folder = work.join("modules");
+    fs::create_dir(&folder)?;
+    for name in MODULES {
+        modules.take(name, &folder, log)?;
+    }
+    Ok(())
+}
+
+/// The modules of a package.
+struct Modules {
+    files: Vec<PathBuf>,
+    /// Names of those that were taken.
+    taken: Vec<String>,
+}
+
+impl Modules {
+    /// Moves a module into the folder, behind those that it needs.
+    fn take(&mut self, name: &str, folder: &Path, log: &Log) -> Result<()> {
+        // Files and modules do not agree about dashes.
+        let name = name.replace('-', "_");
+        if self.taken.contains(&name) {
+            return Ok(());
+        }
+        let is_it = |file: &&PathBuf| {
+            let file = file.file_name().unwrap_or_default().to_string_lossy().replace('-', "_");
+            file.strip_prefix(&name).is_some_and(|rest| rest.starts_with(".ko"))
+        };
+        let Some(mut file) = self.files.iter().find(is_it).cloned() else {
+            log.line(&format!("there is no module {name}"));
+            return Ok(());
+        };
+        if file.extension().is_some_and(|extension| extension == "xz") {
+            run(command("xz", &["--decompress"]).arg(&file))?;
+            file.set_extension("");
+        }
+        self.taken.push(name);
+        for needed in needed_by(&fs::read(&file)?) {
+            self.take(&needed, folder, log)?;
+        }
+        let number = fs::read_dir(folder)?.count();
+        Ok(fs::rename(file, folder.join(format!("{number:02}.ko")))?)
+    }
+}
+
+/// The names of the modules that a module says it needs (`depends` in its section `.modinfo`).
+fn needed_by(module: &[u8]) -> Vec<String> {
+    const WORD: &[u8] = b"\0depends=";
+    let Some(start) = module.windows(WORD.len()).position(|bytes| bytes == WORD) else {
+        return Vec::new();
+    };
+    let names = module[start + WORD.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
+    let names = String::from_utf8_lossy(names);
+    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// The file in `folder` whose name is `wanted`.

@@ -67,6 +67,7 @@ chmod 1777 /tmp /var/tmp
 ip link set lo up
 hostname pixie
 ulimit -n 65536
+for module in /lib/modules/*.ko; do test ! -f $module || insmod $module; done
 for port in 1 2; do stty -F /dev/ttyS$port raw -echo; done
 sh /command > /dev/ttyS1 2>&1 < /dev/null
 echo "status $?" > /dev/ttyS2

@@ -13,6 +13,7 @@ pub(crate) use programs::Tests;
 use crate::folder::Folder;
 use crate::steps::{Log, Outcome, Steps, Stop, Tally, skip};
 use anyhow::{Context, Result, anyhow, bail};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -47,6 +48,7 @@ const CORE: &[&str] = &[
     "exchanges::nginx_and_curl",
     "tls_sessions::curl_and_nginx",
     "encrypted::go::go_119",
+    "encrypted::ktls::the_server",
     "encrypted::choices::a_confined_program",
     "transports::unix_sockets",
     "transports::ipv6",
@@ -164,14 +166,19 @@ fn run_program(kernel: Kernel, program: &Path, options: &Options, log: &Log) -> 
 
 fn machine(
     kernel: Kernel,
-    image: Image,
+    mut image: Image,
     command: String,
     options: &Options,
     log: &Log,
 ) -> Result<Machine> {
+    let files = kernel.files(log)?;
+    for module in fs::read_dir(&files.modules).into_iter().flatten() {
+        let module = module?;
+        image.copy(&module.path(), &format!("lib/modules/{}", module.file_name().display()));
+    }
     let usual = if options.all { 120 } else { 30 };
     Ok(Machine {
-        kernel: kernel.image(log)?,
+        kernel: files.image,
         command,
         image,
         memory: 3072,

@@ -82,6 +82,9 @@ pub struct Connection {
     pub encrypted: Option<Text>,
     /// The version of that library, where it is known.
     pub encrypted_version: Option<Text>,
+    /// Whether that library leaves it to the kernel to encrypt what is sent (kTLS). It is known from
+    /// the first bytes on that were sent so.
+    pub encrypted_by_kernel: bool,
     /// The ends that a proxy in front names, where it sends a PROXY protocol header.
     pub proxied: Option<Proxied>,
 }
@@ -152,6 +155,7 @@ mod serialize {
             map.serialize_entry("encrypted", &self.encrypted)?;
             if self.encrypted.is_some() {
                 map.serialize_entry("encrypted_version", &self.encrypted_version)?;
+                map.serialize_entry("encrypted_by_kernel", &self.encrypted_by_kernel)?;
             }
             if let Some(proxied) = &self.proxied {
                 map.serialize_entry("proxied_source", &proxied.source)?;

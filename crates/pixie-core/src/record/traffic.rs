@@ -84,6 +84,9 @@ impl Traffic {
             None => write!(formatter, " {local} -- {remote}")?,
         }
         match &self.connection.encrypted {
+            Some(library) if self.connection.encrypted_by_kernel => {
+                write!(formatter, " ({library}, kernel)")
+            }
             Some(library) => write!(formatter, " ({library})"),
             None => Ok(()),
         }

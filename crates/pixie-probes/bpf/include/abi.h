@@ -47,6 +47,7 @@ enum event_flag {
 	FLAG_RECEIVED_KNOWN = 4, /* close: the same, of what was received */
 	FLAG_OTHER_KNOWN = 8,    /* data: `other` is known */
 	FLAG_FROM_START = 16,    /* session: its handshake was seen to begin */
+	FLAG_BY_KERNEL = 32,     /* session: the kernel encrypts what is sent */
 };
 
 /* What every event starts with. */

@@ -39,7 +39,8 @@ struct tls_session {
 	__u32 target;
 	__u8 from_start; /* its handshake was seen to begin */
 	__u8 ending;     /* it ends when the write that is under way has returned */
-	__u8 _pad[2];
+	__u8 by_kernel;  /* the kernel encrypts what is sent */
+	__u8 _pad;
 };
 
 /* Who is inside a call: a thread or, of a Go program, a goroutine (then `thread` is the process). */
@@ -61,10 +62,11 @@ struct tls_call {
 	__u8 flags;    /* enum call_flag */
 };
 
-/* What was seen of a call's ciphertext. */
+/* What was seen of what a call gave to a socket. */
 enum call_flag {
 	CALL_UNWANTED = 1,   /* the connection is filtered out */
 	CALL_FROM_START = 2, /* it began with a record of the handshake */
+	CALL_BY_KERNEL = 4,  /* it was the plaintext itself */
 };
 
 /* User space makes these small where no TLS is asked for. */
@@ -200,7 +202,8 @@ static __noinline void announce_session(struct tls_session *session)
 	secure->event.kind = EVENT_SECURE;
 	secure->event.time = bpf_ktime_get_ns();
 	secure->event.connection = session->state.connection;
-	secure->event.flags = session->from_start ? FLAG_FROM_START : 0;
+	secure->event.flags = (session->from_start ? FLAG_FROM_START : 0) |
+			      (session->by_kernel ? FLAG_BY_KERNEL : 0);
 	secure->start_time = session->start_time;
 	secure->cgroup = bpf_get_current_cgroup_id();
 	secure->carrier = session->carrier;
@@ -283,6 +286,10 @@ static __noinline struct tls_session *make_session(__u64 object, __u64 carrier, 
 	}
 	if (flags & CALL_FROM_START)
 		session->from_start = 1;
+	if (flags & CALL_BY_KERNEL && !session->by_kernel) {
+		session->by_kernel = 1;
+		session->state.pid = 0;
+	}
 	session->state.flags &= ~STATE_EXCLUDED;
 	/* Where only some ports are asked for, it has to be known to be on one of them. */
 	if (settings.filter_ports && (flags & CALL_UNWANTED || !session->carrier))
@@ -394,6 +401,20 @@ static __always_inline void carried_by(struct tls_caller *caller, struct tls_cal
 }
 
 /*
+ * What the program gave to be encrypted goes over the socket as it is, out of the program's own buffer
+ * or file: the kernel encrypts it there (Documentation/networking/tls.rst).
+ */
+static __always_inline bool is_plaintext(struct tls_call *call, __u32 direction, __u64 kind,
+					 __u64 address)
+{
+	if (direction != SENT)
+		return false;
+	if (call->kind == TLS_SEND_FILE)
+		return kind == PAYLOAD_NOT_IN_USER;
+	return call->kind == TLS_WRITE && first_address(kind, address) == call->buffer;
+}
+
+/*
  * A transfer on a socket, which may be of a TLS session's ciphertext. It is if it begins with what
  * a library gave out before, or if it begins with a record and is done from inside the library:
  * functions of the program that the library calls do other things, such as looking up names.
@@ -405,8 +426,11 @@ static __noinline void seen_by_tls(struct state *state, __u32 direction, __u64 k
 	struct tls_caller caller;
 	struct tls_call *call = call_under_way(&caller, pid);
 
-	if (call && call->carrier == state->connection)
+	if (call && call->carrier == state->connection) {
+		if (is_plaintext(call, direction, kind, address))
+			call->flags |= CALL_BY_KERNEL;
 		return;
+	}
 	if (!call && (direction != SENT || state->flags & STATE_SECURED))
 		return;
 	address = first_address(kind, address);
