@@ -99,6 +99,12 @@ static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fre
 	return 0;
 }
 
+/* What an event can say. The functions of libraries return no more; what a program asks for may be more. */
+static __always_inline __u32 at_most(__u64 length)
+{
+	return length > 0x7fffffff ? 0x7fffffff : length;
+}
+
 /* How many bytes were transferred. */
 static __always_inline __u32 length_of_call(struct tls_call *call, __s64 result)
 {
@@ -108,7 +114,7 @@ static __always_inline __u32 length_of_call(struct tls_call *call, __s64 result)
 		return 0;
 	if (call->done && call->kind < TLS_GO_WRITE && bpf_probe_read_user(&length, sizeof(length), (void *)call->done))
 		return 0;
-	return length > 0x7fffffff ? 0x7fffffff : length;
+	return at_most(length);
 }
 
 static __always_inline struct transfer *begin_transfer(struct tls_call *call,
@@ -178,7 +184,7 @@ static __always_inline void tell_pending(struct tls_call *call, struct tls_sessi
 	length = pending->length;
 	call->kind = TLS_WRITE;
 	if (!bpf_map_delete_elem(&tls_pending, &session->state.connection))
-		tell_call(call, session, length > 0x7fffffff ? 0x7fffffff : length);
+		tell_call(call, session, at_most(length));
 	call->buffer = buffer;
 	call->kind = TLS_READ;
 }
@@ -217,7 +223,7 @@ static __always_inline int end_call(struct tls_caller *caller, __s64 frame, __s6
 	if (!call) {
 		/* It was under way when its function was probed; or there were too many. */
 		if (result > 0 && process_wanted(bpf_get_current_pid_tgid() >> 32)) {
-			__u32 missed = result > 0x7fffffff ? 0x7fffffff : result;
+			__u32 missed = at_most(result);
 
 			count_unmatched();
 			bpf_map_update_elem(&tls_missed, caller, &missed, BPF_ANY);
