@@ -66,6 +66,6 @@ pub use pixie_core::{
     Record, RecordKind, Sink, SinkError, SinkStats, Stats, StreamStats, Text, TlsStats, id, record,
     sinks, time,
 };
-pub use pixie_probes::{Attachment, Backend, CaptureOptions, Filter, ProbeError, event};
+pub use pixie_probes::{Attachment, Backend, CaptureOptions, Filter, ProbeError, Uprobes, event};
 pub use pixie_profiler::{self as profiler, ProfileError};
 pub use pixie_protocols as protocols;

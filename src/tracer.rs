@@ -10,7 +10,7 @@ use pixie_core::id::Pid;
 use pixie_core::record::CgroupId;
 use pixie_core::{RecordKind, Stats};
 use pixie_probes::event::EventSource;
-use pixie_probes::{Backend, Capture, CaptureOptions, Filter};
+use pixie_probes::{Backend, Capture, CaptureOptions, Filter, Uprobes};
 use pixie_profiler::Profiler;
 use std::fmt;
 use std::path::PathBuf;
@@ -156,6 +156,13 @@ impl Tracer {
     /// Captures by this means, or fails; the default takes the cheapest that works.
     pub fn backend(mut self, backend: Backend) -> Self {
         self.source.capture.backend = backend;
+        self
+    }
+
+    /// Probes the functions of TLS libraries by this means, or fails; the default takes the better one
+    /// that works.
+    pub fn uprobes(mut self, uprobes: Uprobes) -> Self {
+        self.source.capture.uprobes = uprobes;
         self
     }
 

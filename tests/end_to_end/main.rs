@@ -77,6 +77,7 @@ const THEMES: &[&[runner::Test]] = &[
     encrypted::others::TESTS,
     encrypted::shared::TESTS,
     encrypted::ktls::TESTS,
+    encrypted::uprobes::TESTS,
     encrypted::choices::TESTS,
     encrypted::lifetimes::TESTS,
     tls_sessions::TESTS,

@@ -5,7 +5,7 @@ use crate::error::{ProbeError, chain};
 use crate::event::{Counters, Event, EventSource, Open};
 use crate::kernel;
 use crate::load::{Loaded, is_memory_lock};
-use crate::options::{Backend, CaptureOptions, Report};
+use crate::options::{Backend, CaptureOptions, Report, Uprobes};
 use crate::ring::Ring;
 use crate::sys;
 use crate::tls::{Known, Tracker};
@@ -56,11 +56,12 @@ impl Capture {
         let mut options = options.clone();
         options.filter.exclude_pids.extend(&running);
         let (backend, mut loaded, mut notes) = climb(&options, &btf)?;
-        let tls = start_tls(&mut loaded, &btf, &options, &mut notes);
+        let (uprobes, tls) = start_tls(&mut loaded, &btf, &options, &mut notes)?.unzip();
         let report = Report {
             kernel: release,
             backend,
             attachments: std::mem::take(&mut loaded.attachments),
+            uprobes,
             tls: Vec::new(),
             notes,
         };
@@ -116,25 +117,32 @@ impl std::fmt::Debug for Reporter {
     }
 }
 
-/// Loads the programs for TLS libraries, where they are asked for, and starts to look for those.
+/// Loads the programs for TLS libraries, where they are asked for, and starts to look for those. That
+/// they cannot be had is an error only where it was said how they are to be attached.
 fn start_tls(
     loaded: &mut Loaded,
     btf: &Btf,
     options: &CaptureOptions,
     notes: &mut Vec<String>,
-) -> Option<Tracker> {
+) -> Result<Option<(Uprobes, Tracker)>, ProbeError> {
     if options.tls.is_empty() {
-        return None;
+        return Ok(None);
     }
-    let started = loaded.tls_programs(btf, notes).and_then(|programs| {
-        Ok(Tracker::start(programs, options.tls, &options.filter, options.include_self)?)
+    let started = loaded.tls_programs(options.uprobes, btf, notes).and_then(|programs| {
+        let uprobes = programs.uprobes();
+        let tracker = Tracker::start(programs, options.tls, &options.filter, options.include_self)?;
+        Ok((uprobes, tracker))
     });
     match started {
-        Ok(tracker) => Some(tracker),
-        Err(error) => {
+        Ok(started) => Ok(Some(started)),
+        Err(error) if options.uprobes == Uprobes::Auto => {
             notes.push(format!("no TLS library is probed: {}", chain(&*error)));
-            None
+            Ok(None)
         }
+        Err(source) => Err(ProbeError::Kernel {
+            action: "loading the programs for TLS libraries in the way that was asked for",
+            source,
+        }),
     }
 }
 

@@ -31,4 +31,4 @@ mod sys;
 
 pub use capture::{Capture, Reporter, monotonic_now};
 pub use error::ProbeError;
-pub use options::{Attachment, Backend, CaptureOptions, Filter, Report, UnknownBackend};
+pub use options::{Attachment, Backend, CaptureOptions, Filter, Report, UnknownBackend, Uprobes};

@@ -4,7 +4,7 @@ use crate::abi::{Account, Settings};
 use crate::error::{ProbeError, chain};
 use crate::kernel;
 use crate::multi::Prepared;
-use crate::options::{Attachment, Backend, CaptureOptions, Filter};
+use crate::options::{Attachment, Backend, CaptureOptions, Filter, Uprobes};
 use crate::programs::{Attach, Hook, attachments, object, syscall_symbol};
 use crate::ring::{Ring, page_size};
 use crate::sys;
@@ -146,12 +146,19 @@ impl Loaded {
     }
 
     /// Loads the programs for TLS libraries: such as can be on many instructions at once, where the
-    /// kernel has them. That it should, and does not load them, is worth a note.
+    /// kernel has them and nothing else was asked for. That it should, and does not load them, is
+    /// worth a note.
     pub(crate) fn tls_programs(
         &mut self,
+        uprobes: Uprobes,
         btf: &Btf,
         notes: &mut Vec<String>,
     ) -> Result<tls::Programs, BoxError> {
+        match uprobes {
+            Uprobes::Perf => return self.single_programs(),
+            Uprobes::Multi => return self.multi_programs(btf),
+            Uprobes::Auto => {}
+        }
         if kernel::is_at_least(6, 6) {
             match self.multi_programs(btf) {
                 Ok(programs) => return Ok(programs),
@@ -162,6 +169,10 @@ impl Loaded {
                 )),
             }
         }
+        self.single_programs()
+    }
+
+    fn single_programs(&mut self) -> Result<tls::Programs, BoxError> {
         let mut programs = HashMap::new();
         for &name in tls::PROGRAMS {
             let program = self

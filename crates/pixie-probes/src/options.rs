@@ -70,6 +70,21 @@ impl FromStr for Backend {
     }
 }
 
+/// How the functions of TLS libraries are probed. Both ways tell the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Uprobes {
+    /// [`Uprobes::Multi`] where this kernel loads it, else [`Uprobes::Perf`].
+    #[default]
+    Auto,
+    /// One link for all places in a file that a program is on (`BPF_TRACE_UPROBE_MULTI`). The kernel
+    /// lets go of them together, and from 6.12 on they can be in one process alone. Linux 6.6 and later.
+    Multi,
+    /// An event of perf's for each place. Works everywhere. The kernel takes up to 100 ms to let go
+    /// of each.
+    Perf,
+}
+
 /// Whose traffic is captured. An empty list does not restrict; a connection must pass all lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -110,6 +125,8 @@ pub struct CaptureOptions {
     pub include_self: bool,
     /// Capture plaintext from inside these TLS libraries. Default none.
     pub tls: Libraries,
+    /// By which means those are probed.
+    pub uprobes: Uprobes,
 }
 
 impl Default for CaptureOptions {
@@ -122,6 +139,7 @@ impl Default for CaptureOptions {
             ring_bytes: (cpus * (2 << 20)).clamp(4 << 20, 64 << 20),
             include_self: false,
             tls: Libraries::none(),
+            uprobes: Uprobes::Auto,
         }
     }
 }
@@ -136,6 +154,8 @@ pub struct Report {
     pub backend: Backend,
     /// Every program, attached or not.
     pub attachments: Vec<Attachment>,
+    /// How the functions of TLS libraries are probed; `None` when they are not.
+    pub uprobes: Option<Uprobes>,
     /// Every file with a TLS library that was found, in the order in which they were.
     pub tls: Vec<TlsFile>,
     /// What else is worth knowing.

@@ -11,5 +11,6 @@ pub(crate) mod others;
 mod peers;
 pub(crate) mod shared;
 pub(crate) mod signatures;
+pub(crate) mod uprobes;
 
 pub(crate) use exchange::Client;

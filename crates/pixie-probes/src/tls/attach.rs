@@ -2,6 +2,7 @@
 
 use super::target::{Abi, AttachPoint, Call, Returns, Target};
 use crate::kernel;
+use crate::options::Uprobes;
 use crate::sys::{self, Uprobe};
 use pixie_core::id::Pid;
 use std::collections::{BTreeMap, HashMap};
@@ -47,6 +48,14 @@ pub(crate) enum Programs {
 }
 
 impl Programs {
+    /// How they are attached.
+    pub(crate) fn uprobes(&self) -> Uprobes {
+        match self {
+            Self::Single(_) => Uprobes::Perf,
+            Self::Multi(_) => Uprobes::Multi,
+        }
+    }
+
     /// Whether they can be attached in one process alone. Before Linux 6.10, threads other than the first
     /// were then left out; this is the first long-term release after that.
     pub(super) fn can_be_of_one_process(&self) -> bool {
