@@ -10,10 +10,11 @@ use crate::expect::HttpExt;
 use crate::fetch::python_packages;
 use crate::process::Running;
 use crate::programs::find;
-use crate::runner::{Outcome, Setup, tests};
+use crate::runner::{Outcome, Setup, Skip, tests};
 use crate::servers::free_port;
 use pixie::id::Role;
 use std::collections::HashMap;
+use std::path::Path;
 
 tests! {
     core: nginx_and_curl;
@@ -21,7 +22,7 @@ tests! {
         part_of_a_program, blocking_python, asyncio, a_crowd_on_one_thread, another_port, node,
         node_with_a_library, cryptography_of_pypi, a_client_of_kafka_of_pypi;
     // Takes minutes to build.
-    soak: openssl_110;
+    soak: openssl_110, openssl_40;
 }
 
 const SYSTEM: Library = Some(("openssl", "3.0."));
@@ -76,12 +77,33 @@ fn both(setup: &Setup, peer: &Peer, what: [&str; 2], library: Library) -> Outcom
 }
 
 fn openssl_110(setup: &Setup) -> Outcome {
-    let folder = peers::openssl_110()?;
-    let folder = folder.display();
-    let options = [&format!("-I{folder}/include"), &format!("-L{folder}"), "-lssl", "-lcrypto"];
-    let path = format!("-Wl,-rpath,{folder}");
-    let peer = peers::c("openssl-1.1.0", &[&options[..], &[&path]].concat())?;
+    let peer = with_library_in(&peers::openssl_110()?, "openssl-1.1.0", &[])?;
     both(setup, &peer, ["server", "client"], Some(("openssl", "1.1.0")))
+}
+
+fn openssl_40(setup: &Setup) -> Outcome {
+    let folder = peers::openssl_40()?;
+    let peers = [
+        with_library_in(&folder, "openssl-4.0", &[])?,
+        with_library_in(&folder, "openssl-4.0-ex", &["-DWITH_EX"])?,
+    ];
+    for peer in peers {
+        both(setup, &peer, ["server", "client"], Some(("openssl", "4.0.")))?;
+    }
+    Ok(())
+}
+
+/// A program of ours that uses the library in this folder, and its headers.
+fn with_library_in(folder: &Path, name: &str, options: &[&str]) -> Result<Peer, Skip> {
+    let folder = folder.display();
+    let library = [
+        &format!("-I{folder}/include"),
+        &format!("-L{folder}"),
+        "-lssl",
+        "-lcrypto",
+        &format!("-Wl,-rpath,{folder}"),
+    ];
+    peers::c(name, &[options, &library].concat())
 }
 
 fn plain_calls(setup: &Setup) -> Outcome {

@@ -166,20 +166,39 @@ pub(crate) fn go_in(chroot: &Chroot, name: &str, options: &[&str]) -> Result<Pee
     Ok(Peer::new(program, &[]))
 }
 
-/// OpenSSL 1.1.0, from its sources in a crate: the folder with its headers and libraries.
+/// What handshakes do not need of OpenSSL; it takes long to compile.
+const WITHOUT: &str = "no-asm no-engine no-dtls no-srp no-ec2m no-gost no-camellia no-seed no-idea \
+    no-cast no-bf no-rc4 no-rc2 no-mdc2 no-whirlpool no-rmd160 no-ct no-cms no-ts no-ocsp no-srtp \
+    no-psk no-async no-comp no-des no-md4 no-blake2 no-scrypt";
+
+/// OpenSSL 1.1.0: the folder with its headers and libraries.
 pub(crate) fn openssl_110() -> Result<PathBuf, Skip> {
-    /// What handshakes do not need; it takes long to compile.
-    const WITHOUT: &str = "no-asm no-engine no-dtls no-srp no-ec2m no-gost no-camellia no-seed \
-        no-idea no-cast no-bf no-rc4 no-rc2 no-mdc2 no-whirlpool no-rmd160 no-ct no-cms no-ts \
-        no-ocsp no-srtp no-psk no-async no-comp no-des no-md4 no-blake2 no-scrypt";
-    kept("openssl-1.1.0", |folder| {
-        fetch::crate_sources("openssl-src", "110.0.7", folder)?;
+    openssl("1.1.0", "110.0.7", "shared", "rm -rf apps test fuzz")
+}
+
+/// OpenSSL 4.0. Its sources are there without what makes shared libraries, so the compiler does.
+pub(crate) fn openssl_40() -> Result<PathBuf, Skip> {
+    openssl(
+        "4.0",
+        "400.0.2",
+        "no-shared -fPIC no-apps no-tests no-docs no-quic no-legacy no-module",
+        "share() { cc -shared -o lib$1.so.4 -Wl,-soname,lib$1.so.4 -Wl,--whole-archive lib$1.a \
+             -Wl,--no-whole-archive $2 && ln -s lib$1.so.4 lib$1.so && rm lib$1.a; } &&
+         share crypto -pthread && share ssl '-L. -lcrypto'",
+    )
+}
+
+/// OpenSSL, from its sources in a crate, configured with these options. What is to be done then is
+/// done in the folder, which is returned.
+fn openssl(version: &str, source: &str, options: &str, then: &str) -> Result<PathBuf, Skip> {
+    kept(&format!("openssl-{version}"), |folder| {
+        fetch::crate_sources("openssl-src", source, folder)?;
         let mut make = command("sh")?;
         let script = format!(
-            "cd openssl && perl ./Configure linux-x86_64 shared {WITHOUT} -O1 &&
-             make -j2 build_libs && rm -rf apps test fuzz && find . -name '*.o' -delete"
+            "cd openssl && perl ./Configure linux-x86_64 {WITHOUT} {options} -O1 &&
+             make -j2 build_libs && {then} && find . -name '*.o' -delete"
         );
-        making("OpenSSL 1.1.0", make.args(["-c", &script]).current_dir(folder))
+        making(&format!("OpenSSL {version}"), make.args(["-c", &script]).current_dir(folder))
     })
     .map(|folder| folder.join("openssl"))
 }
