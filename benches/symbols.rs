@@ -6,12 +6,14 @@
 //! ```
 #![allow(missing_docs, clippy::expect_used, reason = "a bench asserts by panicking")]
 
+#[path = "support/addresses.rs"]
+mod addresses;
+
+use addresses::{random, rustc_driver};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pixie_symbols::{ElfFile, Symbolizer, SymbolizerOptions};
-use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// How many addresses are named in one measured round.
 const ADDRESSES: usize = 10_000;
@@ -20,7 +22,7 @@ fn bench(criterion: &mut Criterion) {
     let path = rustc_driver();
     let file = ElfFile::open(&path).expect("rustc has a driver");
     let symbols = file.symbols().expect("it has symbols");
-    let addresses = addresses(&file, |address| symbols.at(address).is_some());
+    let addresses = random(&file, ADDRESSES, |address| symbols.at(address).is_some());
 
     let mut group = criterion.benchmark_group("symbols");
     group.sample_size(10);
@@ -60,7 +62,7 @@ fn go(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime
     let Some(path) = found else { return };
     let file = ElfFile::open(path).expect("it is there");
     let program = file.go().expect("it is right").expect("it is a Go program");
-    let addresses = addresses(&file, |address| program.at(address).is_some());
+    let addresses = random(&file, ADDRESSES, |address| program.at(address).is_some());
     group.bench_function("Go: name", |bencher| {
         bencher.iter(|| {
             for address in &addresses {
@@ -75,29 +77,6 @@ fn go(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime
             }
         });
     });
-}
-
-fn rustc_driver() -> PathBuf {
-    let output = Command::new("rustc").args(["--print", "sysroot"]).output().expect("rustc runs");
-    let root = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let files = fs::read_dir(Path::new(&root).join("lib")).expect("it has libraries");
-    let mut paths = files.flatten().map(|file| file.path());
-    paths
-        .find(|path| path.to_string_lossy().contains("librustc_driver"))
-        .expect("its driver is among them")
-}
-
-/// Random addresses of code that has a name, the same at each run.
-fn addresses(file: &ElfFile, known: impl Fn(u64) -> bool) -> Vec<u64> {
-    let text = file.section(".text").expect("it has code");
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        text.address + random % text.size
-    };
-    std::iter::from_fn(|| Some(next())).filter(|address| known(*address)).take(ADDRESSES).collect()
 }
 
 criterion_group!(benches, bench);

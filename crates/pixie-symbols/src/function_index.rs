@@ -20,7 +20,7 @@ const MAX_ALIASES: usize = 64;
 
 /// Where the functions of a file are, and where in the file their names are.
 pub(crate) struct FunctionIndex {
-    /// Sorted by address; of those at the same address labels come first, then large functions.
+    /// Sorted by address; of those at the same address labels come last, before them small functions.
     entries: Box<[Entry]>,
     tables: Vec<Range<u64>>,
     input: Input,
@@ -36,6 +36,13 @@ struct Entry {
     rank: Rank,
     /// It does not only choose the function that will be called.
     direct: bool,
+}
+
+impl Entry {
+    fn order(&self) -> impl Ord + use<> {
+        let label = self.rank == Rank::Label;
+        (self.address, label, Reverse(self.size), self.table, self.name)
+    }
 }
 
 /// How widely a name is known; of several at one address the widest is told.
@@ -98,6 +105,11 @@ impl FunctionIndex {
         };
         let from = self.entries.get(first..).unwrap_or_default();
         let same = from.iter().take_while(|entry| entry.address == found.address);
+        if same.clone().nth(1).is_none() {
+            let name = self.read_name(found)?;
+            let name = split_version(&name).0;
+            return Ok((!name.is_empty()).then(|| demangle(name).into_owned()));
+        }
         let aliases: Vec<&Entry> = same.filter(is_alias).take(MAX_ALIASES).collect();
         let rank = |entry: &Entry| (entry.rank, entry.direct);
         let Some(widest) = aliases.iter().map(|entry| rank(entry)).max() else { return Ok(None) };
@@ -180,7 +192,7 @@ impl IndexBuilder {
     pub(crate) fn finish(self, input: &Input) -> FunctionIndex {
         let Self { mut entries, mut limits, tables } = self;
         limits.sort_unstable();
-        entries.sort_unstable_by_key(|entry| (entry.address, entry.rank == Rank::Label));
+        entries.sort_unstable_by_key(Entry::order);
         extend(&mut entries, &limits);
         let mut covered = 0;
         entries.retain(|entry| {
@@ -194,9 +206,8 @@ impl IndexBuilder {
                 }
             }
         });
-        entries.sort_unstable_by_key(|entry| {
-            (entry.address, entry.rank > Rank::Label, Reverse(entry.size), entry.table, entry.name)
-        });
+        // Few have another size now: it is nearly in order.
+        entries.sort_by_key(Entry::order);
         FunctionIndex { entries: entries.into_boxed_slice(), tables, input: input.clone() }
     }
 }
