@@ -1,10 +1,11 @@
 //! The tracers that are measured: our own reference agent, and a bpftrace script.
 
 use super::processes::{self, Usage};
-use crate::command::{cargo, command, installed, root, run};
+use super::tracefs::Tracefs;
+use crate::command::{cargo, installed, root, run};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -25,27 +26,6 @@ pub(super) fn binary() -> PathBuf {
 pub(super) struct Agent {
     child: Child,
     _tracefs: Option<Tracefs>,
-}
-
-/// Where bpftrace finds tracepoints. Mounted, if it was not, until it is dropped.
-struct Tracefs;
-
-impl Tracefs {
-    const PATH: &str = "/sys/kernel/tracing";
-
-    fn mount() -> Result<Option<Self>> {
-        if Path::new(Self::PATH).join("events").exists() {
-            return Ok(None);
-        }
-        run(&mut command("mount", &["-t", "tracefs", "tracefs", Self::PATH]))?;
-        Ok(Some(Self))
-    }
-}
-
-impl Drop for Tracefs {
-    fn drop(&mut self) {
-        drop(run(&mut command("umount", &[Self::PATH])));
-    }
 }
 
 impl Agent {

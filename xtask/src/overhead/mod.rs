@@ -13,6 +13,7 @@ mod profiler;
 mod rounds;
 mod tax;
 mod tls;
+mod tracefs;
 
 use crate::command::{command, installed, is_root, output};
 use anyhow::{Context, Result, bail};

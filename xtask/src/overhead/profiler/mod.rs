@@ -8,6 +8,7 @@ mod tracers;
 
 use super::processes;
 use super::rounds::Ratios;
+use super::tracefs::Tracefs;
 use crate::command::{cargo, command, output, root, run};
 use crate::folder::Folder;
 use anyhow::{Context, Result, bail};
@@ -75,6 +76,7 @@ fn row(
     large: &Path,
     rounds: usize,
 ) -> Result<String> {
+    let _tracefs = if tracer.wants_tracefs() { Tracefs::mount()? } else { None };
     let out = folder.join("out");
     let (mut ratios, mut account) = (Ratios::default(), Account::default());
     for _ in 0..rounds {

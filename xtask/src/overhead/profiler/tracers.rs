@@ -55,6 +55,11 @@ impl Tracer {
         }
     }
 
+    /// Whether it does not begin without tracefs.
+    pub(super) fn wants_tracefs(self) -> bool {
+        self == Self::ProfileBee
+    }
+
     /// Samples all processors for a while, and writes stacks to `out`.
     pub(super) fn command(self, frequency: u32, time: Duration, out: &Path) -> Command {
         let frequency = frequency.to_string();
