@@ -107,7 +107,7 @@ impl FunctionIndex {
         let same = from.iter().take_while(|entry| entry.address == found.address);
         if same.clone().nth(1).is_none() {
             let name = self.read_name(found)?;
-            let name = split_version(&name).0;
+            let name = name.base();
             return Ok((!name.is_empty()).then(|| demangle(name).into_owned()));
         }
         let aliases: Vec<&Entry> = same.filter(is_alias).take(MAX_ALIASES).collect();
@@ -117,7 +117,7 @@ impl FunctionIndex {
         for alias in aliases.iter().filter(|entry| rank(entry) == widest) {
             names.push(self.read_name(alias)?);
         }
-        let names = names.iter().map(|name| split_version(name).0).filter(|name| !name.is_empty());
+        let names = names.iter().map(Name::base).filter(|name| !name.is_empty());
         let best = names.max_by_key(|name| {
             let underscores = name.iter().take_while(|byte| **byte == b'_').count();
             (Reverse(underscores), Reverse(*name))
@@ -125,25 +125,44 @@ impl FunctionIndex {
         Ok(best.map(|name| demangle(name).into_owned()))
     }
 
-    fn read_name(&self, entry: &Entry) -> io::Result<Vec<u8>> {
-        let Some(table) = self.tables.get(usize::from(entry.table)) else { return Ok(Vec::new()) };
+    fn read_name(&self, entry: &Entry) -> io::Result<Name> {
+        let Some(table) = self.tables.get(usize::from(entry.table)) else { return Ok(Name::EMPTY) };
         let start = table.start.saturating_add(entry.name.into());
         let rest = usize::try_from(table.end.saturating_sub(start)).unwrap_or(usize::MAX);
-        let mut most = USUAL_NAME;
-        loop {
-            let size = most.min(rest);
-            let mut name = self.input.read(start, size as u64)?;
-            match name.iter().position(|byte| *byte == 0) {
-                Some(end) => name.truncate(end),
-                // The last name of a damaged table ends with the table.
-                None if size < rest && size < MAX_NAME => {
-                    most = MAX_NAME;
-                    continue;
-                }
-                None => {}
+        let mut name = Name::EMPTY;
+        let short = name.short.get_mut(..rest.min(USUAL_NAME)).unwrap_or_default();
+        self.input.read_into(start, short)?;
+        match memchr::memchr(0, short) {
+            Some(end) => name.length = end,
+            // The last name of a damaged table ends with the table.
+            None if rest <= USUAL_NAME => name.length = rest,
+            None => {
+                let mut long = self.input.read(start, rest.min(MAX_NAME) as u64)?;
+                long.truncate(memchr::memchr(0, &long).unwrap_or(long.len()));
+                name.long = Some(long);
             }
-            return Ok(name);
         }
+        Ok(name)
+    }
+}
+
+/// A name as it stands in the file. Most are short, and take no memory of their own.
+struct Name {
+    short: [u8; USUAL_NAME],
+    length: usize,
+    long: Option<Vec<u8>>,
+}
+
+impl Name {
+    const EMPTY: Self = Self { short: [0; USUAL_NAME], length: 0, long: None };
+
+    /// Without its version.
+    fn base(&self) -> &[u8] {
+        let all = match &self.long {
+            Some(long) => long,
+            None => self.short.get(..self.length).unwrap_or_default(),
+        };
+        split_version(all).0
     }
 }
 
@@ -192,7 +211,7 @@ impl IndexBuilder {
     pub(crate) fn finish(self, input: &Input) -> FunctionIndex {
         let Self { mut entries, mut limits, tables } = self;
         limits.sort_unstable();
-        entries.sort_unstable_by_key(Entry::order);
+        entries.sort_unstable_by_key(|entry| entry.address);
         extend(&mut entries, &limits);
         let mut covered = 0;
         entries.retain(|entry| {
@@ -206,14 +225,12 @@ impl IndexBuilder {
                 }
             }
         });
-        // Few have another size now: it is nearly in order.
-        entries.sort_by_key(Entry::order);
         FunctionIndex { entries: entries.into_boxed_slice(), tables, input: input.clone() }
     }
 }
 
 /// Gives those a size that have none: functions reach to the next function, labels to whatever comes next,
-/// and none beyond its limit. They are sorted by address.
+/// and none beyond its limit. They are sorted by address, and then in full.
 fn extend(entries: &mut [Entry], limits: &[(u64, u64)]) {
     let limit = |address: u64| {
         let at = limits.partition_point(|(other, _)| *other < address);
@@ -221,20 +238,18 @@ fn extend(entries: &mut [Entry], limits: &[(u64, u64)]) {
     };
     // The nearest function, and the nearest of any kind, that are behind what is at the same address.
     let (mut function, mut any) = (u64::MAX, u64::MAX);
-    let mut rest = entries;
-    while let Some(address) = rest.last().map(|entry| entry.address) {
-        let first = rest.partition_point(|entry| entry.address < address);
-        let (before, here) = std::mem::take(&mut rest).split_at_mut(first);
+    for here in entries.chunk_by_mut(|a, b| a.address == b.address).rev() {
+        let Some(address) = here.first().map(|entry| entry.address) else { continue };
         for entry in here.iter_mut().filter(|entry| entry.size == 0) {
             let next = if entry.rank == Rank::Label { any } else { function };
             let size = next.min(limit(address)).saturating_sub(address);
             entry.size = u32::try_from(size).unwrap_or(u32::MAX);
         }
+        here.sort_unstable_by_key(Entry::order);
         if here.iter().any(|entry| entry.rank > Rank::Label) {
             function = address;
         }
         any = address;
-        rest = before;
     }
 }
 

@@ -62,6 +62,15 @@ impl Input {
         Ok(bytes)
     }
 
+    /// Fills `into` with what begins at `offset`, which must be there in full.
+    pub(crate) fn read_into(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let end = offset.checked_add(into.len() as u64);
+        if end.is_none_or(|end| end > self.length) {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "beyond the end of the file"));
+        }
+        self.read_exact_at(into, offset)
+    }
+
     fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
         match &self.source {
             Source::File(file) => file.read_exact_at(into, offset),

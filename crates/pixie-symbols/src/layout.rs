@@ -7,6 +7,11 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    pub(crate) fn u16(self, bytes: &[u8], at: usize) -> Option<u16> {
+        let bytes = take(bytes, at)?;
+        Some(if self.big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+    }
+
     pub(crate) fn u32(self, bytes: &[u8], at: usize) -> Option<u32> {
         let bytes = take(bytes, at)?;
         Some(if self.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })

@@ -150,7 +150,7 @@ fn name_at(names: &[u8], start: u32) -> &[u8] {
 /// A name and its version with whether it is the default: the full symbol table has them in one,
 /// `memcpy@@GLIBC_2.14`.
 pub(crate) fn split_version(name: &[u8]) -> (&[u8], Option<(&[u8], bool)>) {
-    let at = name.iter().position(|byte| *byte == b'@').filter(|at| *at > 0);
+    let at = memchr::memchr(b'@', name).filter(|at| *at > 0);
     let Some((base, version)) = at.and_then(|at| name.split_at_checked(at)) else {
         return (name, None);
     };

@@ -77,6 +77,10 @@ pub struct Section {
     pub in_file: bool,
     /// Whether its bytes are compressed (`SHF_COMPRESSED`).
     pub compressed: bool,
+    /// What it holds (`sh_type`).
+    kind: elf::SectionType,
+    /// The number of the section that it belongs with (`sh_link`).
+    link: u32,
 }
 
 /// A part of the file that is loaded into memory.
@@ -328,6 +332,8 @@ where
             loaded: flags.contains(elf::SHF_ALLOC),
             in_file: section.sh_type(endian) != elf::SHT_NOBITS,
             compressed: flags.contains(elf::SHF_COMPRESSED),
+            kind: section.sh_type(endian),
+            link: section.sh_link(endian),
         }
     };
     Ok(table.iter().map(section).collect())

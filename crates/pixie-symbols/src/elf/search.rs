@@ -1,11 +1,9 @@
 //! Looks for functions by name without holding all of a file's names.
 
-use super::{ElfFile, within};
+use super::ElfFile;
+use super::symbol_table::{self, Table};
 use crate::ElfError;
-use object::Endianness;
 use object::elf;
-use object::read::elf::{FileHeader, SectionHeader as _};
-use object::read::{ReadCache, ReadRef};
 use std::collections::HashMap;
 use std::io;
 
@@ -65,13 +63,6 @@ impl FoundFunction {
     }
 }
 
-/// A table of symbols and the table of their names.
-struct Table {
-    dynamic: bool,
-    symbols: (u64, u64),
-    names: (u64, u64),
-}
-
 impl ElfFile {
     /// Looks for functions that the file defines. Each is told once a name, the exported ones first.
     ///
@@ -81,18 +72,12 @@ impl ElfFile {
     /// # Errors
     /// When the tables are damaged, or larger than those of anything real.
     pub fn find_functions(&self, wanted: Wanted<'_>) -> Result<Vec<FoundFunction>, ElfError> {
-        let cache = ReadCache::new(self.input.reader());
-        let tables = match self.layout.pointer {
-            4 => tables::<elf::FileHeader32<Endianness>, _>(&cache)?,
-            _ => tables::<elf::FileHeader64<Endianness>, _>(&cache)?,
-        };
-        let mut budget = MAX_SEARCHED;
+        let mut tables = symbol_table::tables(self, MAX_SEARCHED)?;
+        tables.sort_by_key(|table| !table.dynamic);
+        // A real file has one of each.
+        tables.truncate(2);
         let mut found: Vec<FoundFunction> = Vec::new();
         for table in tables {
-            for size in [table.names.1, table.symbols.1] {
-                within("bytes of symbols", size, budget)?;
-                budget -= size;
-            }
             let names = self.names_in(table.names, wanted)?;
             if !names.is_empty() {
                 self.symbols_of(&table, &names, &mut found)?;
@@ -168,47 +153,21 @@ impl ElfFile {
         names: &HashMap<u32, String>,
         found: &mut Vec<FoundFunction>,
     ) -> Result<(), ElfError> {
-        let word = u64::from(self.layout.pointer);
-        let record = if word == 4 { 16 } else { 24 };
-        let (start, size) = table.symbols;
-        let per_chunk = CHUNK / record * record;
-        let mut done = 0;
-        while done + record <= size {
-            let length = per_chunk.min((size - done) / record * record);
-            let chunk = self.input.read(in_file(start, done)?, length)?;
-            done += length;
-            for symbol in chunk.chunks_exact(record as usize) {
-                let Some(name) = self.layout.u32(symbol, 0).and_then(|at| names.get(&at)) else {
-                    continue;
-                };
-                let Some(function) = self.defined(symbol, name, table.dynamic) else { continue };
-                let known = |other: &FoundFunction| {
-                    other.address == function.address && other.name == function.name
-                };
-                if found.len() < MAX_FOUND && !found.iter().any(known) {
-                    found.push(function);
-                }
+        symbol_table::for_each(self, table, |_, symbol| {
+            let Some(name) = names.get(&symbol.name) else { return };
+            if symbol.kind != elf::STT_FUNC || !symbol.is_defined() || found.len() >= MAX_FOUND {
+                return;
             }
-        }
-        Ok(())
-    }
-
-    /// The function that a symbol defines, if it does.
-    fn defined(&self, symbol: &[u8], name: &str, dynamic: bool) -> Option<FoundFunction> {
-        // `Elf32_Sym` and `Elf64_Sym` of the System V ABI, chapter 4.
-        let (value, size, info) = match self.layout.pointer {
-            4 => (4, 8, 12),
-            _ => (8, 16, 4),
-        };
-        let section = symbol.get(info + 2..info + 4)?;
-        if section == [0, 0] || *symbol.get(info)? & 0xf != elf::STT_FUNC.0 {
-            return None;
-        }
-        Some(FoundFunction {
-            name: name.to_owned(),
-            address: self.layout.word(symbol, value)?,
-            size: self.layout.word(symbol, size)?,
-            exported: dynamic,
+            let known =
+                |other: &FoundFunction| other.address == symbol.address && other.name == *name;
+            if !found.iter().any(known) {
+                found.push(FoundFunction {
+                    name: name.clone(),
+                    address: symbol.address,
+                    size: symbol.size,
+                    exported: table.dynamic,
+                });
+            }
         })
     }
 }
@@ -224,36 +183,6 @@ fn unversioned(name: &[u8]) -> &[u8] {
         Some(at) if at > 0 => name.get(..at).unwrap_or(name),
         _ => name,
     }
-}
-
-/// The tables of a file, the dynamic one first.
-fn tables<'data, E, R>(data: R) -> Result<Vec<Table>, ElfError>
-where
-    E: FileHeader<Endian = Endianness>,
-    R: ReadRef<'data>,
-{
-    let header = E::parse(data)?;
-    let endian = header.endian()?;
-    let sections = header.sections(endian, data)?;
-    let mut tables = Vec::new();
-    for section in sections.iter() {
-        let kind = section.sh_type(endian);
-        if !matches!(kind, elf::SHT_SYMTAB | elf::SHT_DYNSYM) {
-            continue;
-        }
-        let place = |section: &E::SectionHeader| {
-            (section.sh_offset(endian).into(), section.sh_size(endian).into())
-        };
-        let Ok(names) = sections.section(section.link(endian)) else {
-            return Err(ElfError::Malformed("a symbol table has no names".to_owned()));
-        };
-        let dynamic = kind == elf::SHT_DYNSYM;
-        tables.push(Table { dynamic, symbols: place(section), names: place(names) });
-    }
-    tables.sort_by_key(|table| !table.dynamic);
-    // A real file has one of each.
-    tables.truncate(2);
-    Ok(tables)
 }
 
 /// Names, to be found at the ends of others.
