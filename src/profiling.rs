@@ -365,6 +365,8 @@ impl ProfileWorker {
         stats.processes_refused = counters.processes_full;
         stats.files = counters.files;
         stats.files_failed = counters.files_failed;
+        stats.files_refused = counters.files_refused;
+        stats.files_evicted = counters.files_evicted;
         stats.rows = counters.rows;
         stats
     }

@@ -175,6 +175,11 @@ pub struct ProfileStats {
     pub files: u64,
     /// Files whose unwind information could not be read.
     pub files_failed: u64,
+    /// How often a process had mapped a file that was not opened, because too many are open; its code is
+    /// followed by frame pointers.
+    pub files_refused: u64,
+    /// Files whose unwind information was given up, to make room for that of others.
+    pub files_evicted: u64,
     /// Rows of unwind tables in the kernel now.
     pub rows: u64,
 }
@@ -340,9 +345,12 @@ impl fmt::Display for ProfileStats {
             self.processes,
             self.files,
         )?;
-        for (count, what) in
-            [(self.files_failed, "files failed"), (self.processes_refused, "processes refused")]
-        {
+        for (count, what) in [
+            (self.files_failed, "files failed"),
+            (self.files_refused, "files refused"),
+            (self.files_evicted, "files given up"),
+            (self.processes_refused, "processes refused"),
+        ] {
             if count > 0 {
                 write!(formatter, ", {count} {what}")?;
             }

@@ -27,6 +27,10 @@ pub struct Counters {
     pub files: u64,
     /// Files whose unwind tables could not be built.
     pub files_failed: u64,
+    /// How often a process had mapped a file that was not opened, because too many are open
+    /// ([`ProfilerOptions::open_files`](crate::ProfilerOptions::open_files)): its code is followed by frame
+    /// pointers.
+    pub files_refused: u64,
     /// Files whose unwind tables were given up to make room.
     pub files_evicted: u64,
     /// Rows of unwind tables in the kernel now.

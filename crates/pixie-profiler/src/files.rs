@@ -17,6 +17,8 @@ pub(crate) struct Files {
     by_build_id: HashMap<BuildId, usize>,
     next: usize,
     limit: usize,
+    /// How often one was not opened, because too many are.
+    refused: u64,
     /// Counts uses, and orders them.
     clock: u64,
 }
@@ -64,6 +66,7 @@ impl Files {
             by_build_id: HashMap::new(),
             next: 0,
             limit,
+            refused: 0,
             clock: 0,
         }
     }
@@ -74,6 +77,11 @@ impl Files {
 
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut OpenFile> {
         self.files.get_mut(&index)
+    }
+
+    /// How often a mapping's file was not opened, because too many are.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
     }
 
     pub(crate) fn use_by(&mut self, index: usize, change: i64) {
@@ -110,8 +118,9 @@ impl Files {
     }
 
     fn insert(&mut self, elf: ElfFile) -> Option<usize> {
-        if self.files.len() >= self.limit {
-            self.close_oldest()?;
+        if self.files.len() >= self.limit && self.close_oldest().is_none() {
+            self.refused += 1;
+            return None;
         }
         let index = self.next;
         self.next += 1;
@@ -163,5 +172,33 @@ impl Files {
             .filter(|(index, file)| **index != except && file.table().is_some())
             .min_by_key(|(_, file)| (file.users > 0, file.used))
             .map(|(index, _)| *index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_beyond_the_limit_is_counted_each_time() {
+        let ours = Process::new(std::process::id()).unwrap();
+        let mut mapped: Vec<&Mapping> = ours.mappings().iter().collect();
+        mapped.retain(|mapping| mapping.inode != 0);
+        mapped.dedup_by_key(|mapping| mapping.inode);
+        let [first, second, ..] = mapped.as_slice() else { panic!("{mapped:?}") };
+
+        let mut files = Files::new(1);
+        let index = files.find(&ours, first).unwrap();
+        files.use_by(index, 1);
+        assert_eq!(files.find(&ours, first), Some(index));
+        assert_eq!(files.refused(), 0);
+        assert_eq!(files.find(&ours, second), None);
+        assert_eq!(files.find(&ours, second), None);
+        assert_eq!(files.refused(), 2);
+
+        // Once no process has it mapped, it makes room.
+        files.use_by(index, -1);
+        assert!(files.find(&ours, second).is_some());
+        assert_eq!(files.refused(), 2);
     }
 }

@@ -62,6 +62,7 @@ pub(crate) struct ProcessCounters {
     pub(crate) processes: u64,
     pub(crate) files: u64,
     pub(crate) files_failed: u64,
+    pub(crate) files_refused: u64,
     pub(crate) files_evicted: u64,
     pub(crate) full: u64,
     pub(crate) rows: u64,
@@ -299,10 +300,11 @@ impl Processes {
         for file in &files {
             self.files.use_by(*file, 1);
         }
-        let rows = self.memory.rows();
+        let (rows, refused) = (self.memory.rows(), self.files.refused());
         self.shared.with(|told| {
             told.counters.processes += 1;
             told.counters.rows = rows;
+            told.counters.files_refused = refused;
             if told.images.len() < MAX_IMAGES {
                 let image_of = ProcessImage { process, files: kept };
                 told.images.insert(image, Kept { image: Arc::new(image_of), ended: None });

@@ -126,6 +126,7 @@ impl Profiler {
             processes: processes.processes,
             files: processes.files,
             files_failed: processes.files_failed,
+            files_refused: processes.files_refused,
             files_evicted: processes.files_evicted,
             rows: processes.rows,
         }
