@@ -22,7 +22,7 @@ pub(crate) fn mini_debug_info(file: &ElfFile) -> Result<Option<ElfFile>, ElfErro
     let Some(section) = file.section(".gnu_debugdata") else { return Ok(None) };
     let compressed = file.read(section, MAX_COMPRESSED)?;
     let mut bytes = Vec::new();
-    let reader = lzma_rust2::XzReader::new_mem_limit(compressed.as_slice(), false, MAX_MEMORY);
+    let reader = lzma_rust2::XzReader::new_mem_limit(&*compressed, false, MAX_MEMORY);
     reader.take(MAX_EXPANDED + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_EXPANDED {
         return Err(ElfError::TooLarge { what: "bytes of debug data", limit: MAX_EXPANDED });

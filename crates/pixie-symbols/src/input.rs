@@ -1,3 +1,4 @@
+use crate::contents::Contents;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -54,21 +55,30 @@ impl Input {
 
     /// Reads a range that must be there in full. Memory is taken only for what the file has.
     pub(crate) fn read(&self, offset: u64, size: u64) -> io::Result<Vec<u8>> {
-        if offset.checked_add(size).is_none_or(|end| end > self.length) {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "beyond the end of the file"));
-        }
-        let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+        let mut bytes = vec![0; self.within(offset, size)?];
         self.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
     }
 
+    /// The same, of what may be large and is soon dropped.
+    pub(crate) fn read_contents(&self, offset: u64, size: u64) -> io::Result<Contents> {
+        let mut contents = Contents::zeroed(self.within(offset, size)?)?;
+        self.read_exact_at(&mut contents, offset)?;
+        Ok(contents)
+    }
+
     /// Fills `into` with what begins at `offset`, which must be there in full.
     pub(crate) fn read_into(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        let end = offset.checked_add(into.len() as u64);
-        if end.is_none_or(|end| end > self.length) {
+        self.within(offset, into.len() as u64)?;
+        self.read_exact_at(into, offset)
+    }
+
+    /// The size of a range that the file has.
+    fn within(&self, offset: u64, size: u64) -> io::Result<usize> {
+        if offset.checked_add(size).is_none_or(|end| end > self.length) {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "beyond the end of the file"));
         }
-        self.read_exact_at(into, offset)
+        usize::try_from(size).map_err(io::Error::other)
     }
 
     fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {

@@ -80,7 +80,8 @@ impl KernelSymbols {
             }
             lines.len() < MAX_SYMBOLS && parsed.names.len() < MAX_NAMES
         })?;
-        lines.sort_by_key(|line| (line.address, line.code, line.global));
+        // Of those that are alike, the one that was read last comes last.
+        lines.sort_unstable_by_key(|line| (line.address, line.code, line.global, line.name.0));
         let (mut next, mut current) = (None::<(u64, u16)>, None::<(u64, u16)>);
         for line in lines.iter().rev() {
             if current.is_none_or(|(address, _)| line.address < address) {

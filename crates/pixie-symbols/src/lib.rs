@@ -28,6 +28,7 @@
 mod binary;
 mod build_id;
 mod code;
+mod contents;
 mod debug_file;
 mod demangle;
 mod elf;
@@ -46,6 +47,7 @@ mod symbols;
 
 pub use build_id::BuildId;
 pub use code::{AttachPoints, ProbePlace};
+pub use contents::Contents;
 pub use elf::{ElfError, ElfFile, FoundFunction, Machine, Section, Segment, Wanted};
 pub use go::{
     GoAttachPoints, GoBinary, GoBuildInfo, GoDeferred, GoError, GoFoundFunction, GoFrame,

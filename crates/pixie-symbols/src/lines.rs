@@ -91,10 +91,11 @@ fn section_bytes(file: &ElfFile, name: &str, limit: u64) -> Result<Vec<u8>, ElfE
     let Some(section) = file.section(name).filter(|section| section.in_file) else {
         return Ok(Vec::new());
     };
-    let bytes = file.read(section, limit)?;
     if !section.compressed {
-        return Ok(bytes);
+        within("bytes of debug information", section.size, limit)?;
+        return Ok(file.input.read(section.offset, section.size)?);
     }
+    let bytes = file.read(section, limit)?;
     // Elf64_Chdr: type, reserved, size, alignment; Elf32_Chdr has no reserved field.
     let (size, header) = match file.layout.pointer {
         4 => (file.layout.u32(&bytes, 4).map(u64::from), 12),

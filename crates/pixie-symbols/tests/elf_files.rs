@@ -215,7 +215,7 @@ fn sections_are_found_and_read_within_a_limit() {
     assert!(text.executable && !text.writable && text.loaded);
     let bytes = file.read(text, text.size).unwrap();
     let whole = fs::read(&path).unwrap();
-    assert_eq!(bytes, whole[text.offset as usize..][..text.size as usize]);
+    assert_eq!(*bytes, whole[text.offset as usize..][..text.size as usize]);
     assert!(matches!(file.read(text, text.size - 1), Err(ElfError::TooLarge { .. })));
     let bss = file.section(".bss").unwrap();
     assert!(file.read(bss, u64::MAX).is_err(), "it is not in the file");

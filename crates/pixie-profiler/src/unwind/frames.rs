@@ -5,8 +5,8 @@ use super::layout::Layout;
 use super::{UnwindError, expression};
 use gimli::{
     BaseAddresses, CfaRule, CieOrFde, CommonInformationEntry, DebugFrame, EhFrame, EndianSlice,
-    FrameDescriptionEntry, LittleEndian, Register, RegisterRule, UnwindContext, UnwindOffset,
-    UnwindSection, UnwindTableRow, X86_64,
+    FrameDescriptionEntry, LittleEndian, PartialFrameDescriptionEntry, Register, RegisterRule,
+    UnwindContext, UnwindOffset, UnwindSection, UnwindTableRow, X86_64,
 };
 use pixie_probes::sampler::{Cfa, Rule, Saved};
 use std::collections::HashMap;
@@ -22,84 +22,105 @@ const MAX_COMMON: usize = 512;
 /// Where glibc says that the kernel left the stack pointer when a signal came.
 const SIGNAL_STACK_POINTER: Cfa = Cfa::AtStackPointer(160, 0);
 
-/// Reads a section of call frame information.
-pub(crate) fn read(
-    bytes: &[u8],
-    bases: &BaseAddresses,
-    exceptions: bool,
-    layout: &mut Layout<'_>,
-) -> Result<(), UnwindError> {
-    if exceptions {
+/// A section of call frame information.
+pub(crate) struct Frames<'a, S: UnwindSection<Reader<'a>>> {
+    section: S,
+    bases: BaseAddresses,
+    /// What functions have in common, by where it lies.
+    common: HashMap<usize, Option<CommonInformationEntry<Reader<'a>>>>,
+    context: UnwindContext<usize>,
+}
+
+impl<'a> Frames<'a, EhFrame<Reader<'a>>> {
+    /// Of `.eh_frame`.
+    pub(crate) fn of_exceptions(bytes: &'a [u8], bases: BaseAddresses) -> Self {
         let mut section = EhFrame::new(bytes, LittleEndian);
         section.set_address_size(8);
-        read_section(&section, bases, layout)
-    } else {
+        Self::new(section, bases)
+    }
+}
+
+impl<'a> Frames<'a, DebugFrame<Reader<'a>>> {
+    /// Of `.debug_frame`.
+    pub(crate) fn of_debugging(bytes: &'a [u8], bases: BaseAddresses) -> Self {
         let mut section = DebugFrame::new(bytes, LittleEndian);
         section.set_address_size(8);
-        read_section(&section, bases, layout)
+        Self::new(section, bases)
     }
 }
 
-fn read_section<'a, S>(
-    section: &S,
-    bases: &BaseAddresses,
-    layout: &mut Layout<'_>,
-) -> Result<(), UnwindError>
-where
-    S: UnwindSection<Reader<'a>>,
-{
-    let mut common: HashMap<usize, Option<CommonInformationEntry<Reader<'a>>>> = HashMap::new();
-    let mut context = UnwindContext::new();
-    let mut entries = section.entries(bases);
-    // Where an entry is damaged, so is what would come after it.
-    while let Ok(Some(entry)) = entries.next() {
-        let CieOrFde::Fde(partial) = entry else { continue };
-        let function = partial.parse(|section, bases, offset| {
-            common
-                .entry(UnwindOffset::into(offset))
-                .or_insert_with(|| {
-                    let common = section.cie_from_offset(bases, offset).ok()?;
-                    (common.entry_len() <= MAX_COMMON).then_some(common)
-                })
-                .clone()
-                .ok_or(gimli::Error::NotCiePointer(0))
-        });
-        let Ok(function) = function else { continue };
-        read_function(section, bases, &function, &mut context, layout)?;
+impl<'a, S: UnwindSection<Reader<'a>>> Frames<'a, S> {
+    fn new(section: S, bases: BaseAddresses) -> Self {
+        Self { section, bases, common: HashMap::new(), context: UnwindContext::new() }
     }
-    Ok(())
-}
 
-fn read_function<'a, S>(
-    section: &S,
-    bases: &BaseAddresses,
-    function: &FrameDescriptionEntry<Reader<'a>>,
-    context: &mut UnwindContext<usize>,
-    layout: &mut Layout<'_>,
-) -> Result<(), UnwindError>
-where
-    S: UnwindSection<Reader<'a>>,
-{
-    let (start, length) = (function.initial_address(), function.len());
-    let Some(end) = start.checked_add(length).filter(|end| *end > start && start != 0) else {
-        return Ok(());
-    };
-    let encoding = function.cie().encoding();
-    let signal = function.is_signal_trampoline();
-    layout.begin(start, end)?;
-    let Ok(mut rows) = function.rows(section, bases, context) else { return Ok(()) };
-    let mut next = start;
-    loop {
-        match rows.next_row() {
-            Ok(Some(row)) => {
-                next = row.end_address();
-                layout.row(row.start_address(), rule(section, row, encoding, signal))?;
+    /// Tells where each function begins, and where in the section it is told of.
+    pub(crate) fn functions(
+        &mut self,
+        mut tell: impl FnMut(u64, usize) -> Result<(), UnwindError>,
+    ) -> Result<(), UnwindError> {
+        let mut entries = self.section.entries(&self.bases);
+        // Where an entry is damaged, so is what would come after it.
+        while let Ok(Some(entry)) = entries.next() {
+            let CieOrFde::Fde(partial) = entry else { continue };
+            let Ok(function) = parse(&partial, &mut self.common) else { continue };
+            if extent(&function).is_some() {
+                tell(function.initial_address(), function.offset())?;
             }
-            Ok(None) => return Ok(()),
-            // The rest of the function is not known.
-            Err(_) => return layout.row(next, Rule::UNSUPPORTED),
+        }
+        Ok(())
+    }
+
+    /// Reads the function that is told of there.
+    pub(crate) fn read(&mut self, at: usize, layout: &mut Layout<'_>) -> Result<(), UnwindError> {
+        let Self { section, bases, common, context } = self;
+        let partial = section.partial_fde_from_offset(bases, S::Offset::from(at));
+        let function = partial.and_then(|partial| parse(&partial, common));
+        // It was read before.
+        let Ok(function) = function else { return Ok(()) };
+        let Some((start, end)) = extent(&function) else { return Ok(()) };
+        if !layout.begin(start, end)? {
+            return Ok(());
+        }
+        let encoding = function.cie().encoding();
+        let signal = function.is_signal_trampoline();
+        let Ok(mut rows) = function.rows(section, bases, context) else { return Ok(()) };
+        let mut next = start;
+        loop {
+            match rows.next_row() {
+                Ok(Some(row)) => {
+                    next = row.end_address();
+                    layout.row(row.start_address(), rule(section, row, encoding, signal))?;
+                }
+                Ok(None) => return Ok(()),
+                // The rest of the function is not known.
+                Err(_) => return layout.row(next, Rule::UNSUPPORTED),
+            }
         }
     }
+}
+
+fn parse<'a, S: UnwindSection<Reader<'a>>>(
+    partial: &PartialFrameDescriptionEntry<'_, S, Reader<'a>>,
+    common: &mut HashMap<usize, Option<CommonInformationEntry<Reader<'a>>>>,
+) -> gimli::Result<FrameDescriptionEntry<Reader<'a>>> {
+    partial.parse(|section, bases, offset| {
+        common
+            .entry(UnwindOffset::into(offset))
+            .or_insert_with(|| {
+                let common = section.cie_from_offset(bases, offset).ok()?;
+                (common.entry_len() <= MAX_COMMON).then_some(common)
+            })
+            .clone()
+            .ok_or(gimli::Error::NotCiePointer(0))
+    })
+}
+
+/// Where a function begins and ends.
+fn extent<'a>(function: &FrameDescriptionEntry<Reader<'a>>) -> Option<(u64, u64)> {
+    let (start, length) = (function.initial_address(), function.len());
+    let end = start.checked_add(length).filter(|end| *end > start && start != 0)?;
+    Some((start, end))
 }
 
 fn rule<'a, S>(

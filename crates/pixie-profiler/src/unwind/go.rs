@@ -16,28 +16,49 @@ const BY_FRAME_POINTER: Rule = Rule {
     return_address: Saved::AtCfa(-8),
 };
 
-/// Reads the table of a file.
-pub(crate) fn read(binary: &GoBinary, layout: &mut Layout<'_>) -> Result<(), UnwindError> {
-    let mut functions = binary.functions().peekable();
-    while let Some(function) = functions.next() {
-        let returns =
-            |function: &GoFunction<'_>| binary.stack_use(function) == GoStackUse::ReturnsFromSignal;
-        // A handler returns to the first instruction of what returns from the signal; the address
-        // before, which is looked up for return addresses, is padding.
-        let start = function.address.saturating_sub(returns(&function).into());
-        let end = function.end.saturating_sub(functions.peek().is_some_and(returns).into());
-        if start == 0 || start >= end {
-            continue;
-        }
-        layout.begin(start, end)?;
-        match binary.stack_use(&function) {
-            GoStackUse::ReturnsFromSignal => layout.row(start, Rule::SIGNAL)?,
-            GoStackUse::Top => layout.row(start, Rule::END)?,
-            GoStackUse::Switches => layout.row(start, BY_FRAME_POINTER)?,
-            kind => read_depths(binary, &function, kind == GoStackUse::Injected, layout)?,
+/// Tells where each function begins, and how many bytes before its first instruction that is.
+pub(crate) fn functions(
+    binary: &GoBinary,
+    mut tell: impl FnMut(u64, usize) -> Result<(), UnwindError>,
+) -> Result<(), UnwindError> {
+    for function in binary.functions() {
+        let before = usize::from(returns_from_signal(binary, &function));
+        let start = function.address.saturating_sub(before as u64);
+        if start != 0 {
+            tell(start, before)?;
         }
     }
     Ok(())
+}
+
+/// A handler returns to the first instruction of what returns from the signal; the address before, which
+/// is looked up for return addresses, is padding.
+fn returns_from_signal(binary: &GoBinary, function: &GoFunction<'_>) -> bool {
+    binary.stack_use(function) == GoStackUse::ReturnsFromSignal
+}
+
+/// Reads the function that begins there, so many bytes before its first instruction.
+pub(crate) fn read(
+    binary: &GoBinary,
+    start: u64,
+    before: usize,
+    layout: &mut Layout<'_>,
+) -> Result<(), UnwindError> {
+    let address = start.saturating_add(before as u64);
+    let found = binary.at(address).filter(|function| function.address == address);
+    let Some(function) = found else { return Ok(()) };
+    let next = binary.at(function.end).filter(|next| next.address == function.end);
+    let next_is_earlier = next.is_some_and(|next| returns_from_signal(binary, &next));
+    let end = function.end.saturating_sub(next_is_earlier.into());
+    if start >= end || !layout.begin(start, end)? {
+        return Ok(());
+    }
+    match binary.stack_use(&function) {
+        GoStackUse::ReturnsFromSignal => layout.row(start, Rule::SIGNAL),
+        GoStackUse::Top => layout.row(start, Rule::END),
+        GoStackUse::Switches => layout.row(start, BY_FRAME_POINTER),
+        kind => read_depths(binary, &function, kind == GoStackUse::Injected, layout),
+    }
 }
 
 fn read_depths(

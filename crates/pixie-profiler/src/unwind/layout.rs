@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The most rows of one file; a browser has 2 million.
-const MAX_ROWS: usize = 8 << 20;
+pub(super) const MAX_ROWS: usize = 8 << 20;
 /// The most distinct rules of one file: real ones have hundreds. Those beyond are not followed.
 const MAX_RULES: usize = 4096;
 
-/// Puts the rows of functions, which come in any order, into one table.
+/// Makes one table of the rows of functions, which come in the order of their addresses: only what is kept
+/// is ever in memory, which for large files is much.
 #[derive(Debug)]
 pub(crate) struct Layout<'a> {
     stop: &'a AtomicBool,
@@ -16,23 +17,19 @@ pub(crate) struct Layout<'a> {
     ids: HashMap<Rule, u16>,
     last: Option<(Rule, u16)>,
     rows: Vec<Row>,
-    functions: Vec<Function>,
+    /// How many rows were read, whether kept or not.
+    read: usize,
+    /// Where the code ends that rows were kept for; 0 before there are any.
+    covered: u64,
+    function: Function,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// The function that rows are read of.
+#[derive(Clone, Copy, Debug, Default)]
 struct Function {
     start: u64,
     end: u64,
-    /// Where its rows begin; before them is room for one that tells of a gap.
-    first: u32,
-    count: u32,
-}
-
-impl Function {
-    fn rows(&self) -> std::ops::Range<usize> {
-        let first = self.first as usize;
-        first..first + self.count as usize
-    }
+    has_rows: bool,
 }
 
 impl<'a> Layout<'a> {
@@ -45,35 +42,53 @@ impl<'a> Layout<'a> {
             ids: HashMap::from([(Rule::UNSUPPORTED, 0)]),
             last: None,
             rows: Vec::new(),
-            functions: Vec::new(),
+            read: 0,
+            covered: 0,
+            function: Function::default(),
         }
     }
 
-    /// Begins a function, whose rows follow.
-    pub(crate) fn begin(&mut self, start: u64, end: u64) -> Result<(), UnwindError> {
+    /// Begins a function, which does not begin before the last one did; its rows follow. False when
+    /// others have told of all of it, so that there is no need of them.
+    pub(crate) fn begin(&mut self, start: u64, end: u64) -> Result<bool, UnwindError> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(UnwindError::Stopped);
         }
-        self.room()?;
-        self.rows.push(Row { address: start, rule: Row::NONE });
-        let first = self.rows.len() as u32; // MAX_ROWS is less.
-        self.functions.push(Function { start, end, first, count: 0 });
-        Ok(())
+        self.end_function();
+        self.count_row()?;
+        self.function = Function { start, end, has_rows: false };
+        Ok(end > self.covered)
     }
 
-    /// Adds a row to the last function.
+    /// Adds a row to the last function. Where functions overlap, what comes first holds; where there is
+    /// none, no rule.
     pub(crate) fn row(&mut self, address: u64, rule: Rule) -> Result<(), UnwindError> {
-        self.room()?;
-        let rule = self.id(rule);
-        if let Some(function) = self.functions.last_mut() {
-            function.count += 1;
-            self.rows.push(Row { address, rule });
+        self.count_row()?;
+        let (Function { start, end, has_rows }, covered) = (self.function, self.covered);
+        if end <= covered {
+            return Ok(());
+        }
+        if !has_rows && start > covered && covered != 0 {
+            self.keep(covered, Row::NONE);
+        }
+        // Of a function without rows, which are damaged then, nothing is known: its place is a gap.
+        self.function.has_rows = true;
+        if address < end {
+            let rule = self.id(rule);
+            self.keep(address.max(covered).max(start), rule);
         }
         Ok(())
     }
 
-    fn room(&self) -> Result<(), UnwindError> {
-        (self.rows.len() < MAX_ROWS).then_some(()).ok_or(UnwindError::TooManyRows(MAX_ROWS))
+    fn end_function(&mut self) {
+        if self.function.has_rows {
+            self.covered = self.function.end.max(self.covered);
+        }
+    }
+
+    fn count_row(&mut self) -> Result<(), UnwindError> {
+        self.read += 1;
+        (self.read <= MAX_ROWS).then_some(()).ok_or(UnwindError::TooManyRows(MAX_ROWS))
     }
 
     fn id(&mut self, rule: Rule) -> u16 {
@@ -96,78 +111,26 @@ impl<'a> Layout<'a> {
         id
     }
 
-    /// The table. Where functions overlap, what comes first holds; where there is none, no rule.
+    /// Keeps a row, unless it says what the last one does.
+    fn keep(&mut self, address: u64, rule: u16) {
+        match self.rows.last_mut() {
+            Some(last) if last.rule == rule => {}
+            Some(last) if last.address == address => last.rule = rule,
+            Some(last) if last.address > address => {}
+            _ => self.rows.push(Row { address, rule }),
+        }
+    }
+
+    /// The table.
     pub(crate) fn finish(mut self) -> UnwindTable {
-        self.functions.sort_by_key(|function| (function.start, function.first));
-        if !self.functions.is_sorted_by_key(|function| function.first) {
-            self.order_rows();
+        self.end_function();
+        if self.covered != 0 {
+            self.keep(self.covered, Row::NONE);
         }
         let mut table = UnwindTable::default();
-        let mut rows = Compacted { rows: self.rows, count: 0 };
-        let mut covered = 0;
-        for function in &self.functions {
-            // Of one whose rows are damaged nothing is known: its place is a gap.
-            if function.end <= covered || function.count == 0 {
-                continue;
-            }
-            if function.start > covered && covered != 0 {
-                rows.push(Row { address: covered, rule: Row::NONE });
-            }
-            for index in function.rows() {
-                let Some(row) = rows.rows.get(index).copied() else { break };
-                if row.address >= function.end {
-                    break;
-                }
-                let address = { row.address }.max(covered).max(function.start);
-                rows.push(Row { address, rule: row.rule });
-            }
-            covered = function.end;
-        }
-        if covered != 0 {
-            rows.push(Row { address: covered, rule: Row::NONE });
-        }
-        rows.rows.truncate(rows.count);
         table.rules = self.rules;
-        table.rows = rows.rows;
+        table.rows = self.rows;
         table
-    }
-
-    /// Puts the rows in the order of their functions.
-    fn order_rows(&mut self) {
-        let mut rows: Vec<Row> = Vec::with_capacity(self.rows.len());
-        for function in &mut self.functions {
-            rows.push(Row { address: function.start, rule: Row::NONE });
-            let first = rows.len() as u32;
-            rows.extend(self.rows.get(function.rows()).unwrap_or_default());
-            function.first = first;
-        }
-        self.rows = rows;
-    }
-}
-
-/// Rows of which those that are read make room for those that are kept: they are the largest part of what
-/// building a table takes, and are not there twice.
-struct Compacted {
-    rows: Vec<Row>,
-    /// How many are kept; never more than were read.
-    count: usize,
-}
-
-impl Compacted {
-    fn push(&mut self, row: Row) {
-        let last = self.count.checked_sub(1).and_then(|last| self.rows.get_mut(last));
-        match last {
-            Some(last) if last.rule == row.rule => {}
-            Some(last) if last.address == row.address => last.rule = row.rule,
-            Some(last) if last.address > row.address => {}
-            _ => {
-                match self.rows.get_mut(self.count) {
-                    Some(slot) => *slot = row,
-                    None => self.rows.push(row),
-                }
-                self.count += 1;
-            }
-        }
     }
 }
 
@@ -201,19 +164,24 @@ mod tests {
     }
 
     #[test]
-    fn functions_are_put_in_order_with_gaps_between() {
+    fn functions_are_put_in_a_row_with_gaps_between() {
         let stop = AtomicBool::new(false);
         let mut layout = Layout::new(&stop);
-        layout.begin(0x200, 0x210).unwrap();
-        layout.row(0x200, rule(8)).unwrap();
-        layout.row(0x204, rule(16)).unwrap();
-        layout.begin(0x100, 0x110).unwrap();
+        assert!(layout.begin(0x100, 0x110).unwrap());
         layout.row(0x100, rule(8)).unwrap();
         layout.begin(0x110, 0x120).unwrap();
         layout.row(0x110, rule(8)).unwrap();
-        // It overlaps with the first.
-        layout.begin(0x208, 0x220).unwrap();
+        layout.begin(0x200, 0x210).unwrap();
+        layout.row(0x200, rule(8)).unwrap();
+        layout.row(0x204, rule(16)).unwrap();
+        // Beyond its function's end.
+        layout.row(0x210, rule(32)).unwrap();
+        // It overlaps with the one before.
+        assert!(layout.begin(0x208, 0x220).unwrap());
         layout.row(0x208, rule(24)).unwrap();
+        // It lies within.
+        assert!(!layout.begin(0x209, 0x220).unwrap());
+        layout.row(0x209, rule(40)).unwrap();
         let table = layout.finish();
         let rows: Vec<_> = table
             .rows

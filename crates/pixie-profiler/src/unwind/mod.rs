@@ -5,9 +5,10 @@ mod frames;
 mod go;
 mod layout;
 
-use layout::Layout;
+use frames::Frames;
+use layout::{Layout, MAX_ROWS};
 use pixie_probes::sampler::UnwindTable;
-use pixie_symbols::{ElfError, ElfFile, Machine, Section};
+use pixie_symbols::{Contents, ElfError, ElfFile, Machine, Section};
 use std::sync::atomic::AtomicBool;
 
 /// The largest section of call frame information that is read, in bytes: browsers have 20 MiB.
@@ -52,25 +53,100 @@ pub(crate) fn unwind_table_unless(
     file: &ElfFile,
     stop: &AtomicBool,
 ) -> Result<UnwindTable, UnwindError> {
-    let mut layout = Layout::new(stop);
     if file.machine() != Machine::X86_64 {
         return Ok(UnwindTable::default());
     }
-    // What comes first holds: Go's `.debug_frame` does not tell where stacks are switched. Where its
-    // tables cannot be used there is still the frame pointer.
-    if let Ok(Some(go)) = file.go() {
-        go::read(&go, &mut layout)?;
+    // Where Go's tables cannot be used there is still the frame pointer.
+    let go = file.go().ok().flatten();
+    let exceptions = Content::read(file, ".eh_frame")?;
+    let debugging = Content::read(file, ".debug_frame")?;
+    let mut exceptions = exceptions.as_ref().map(|it| Frames::of_exceptions(&it.bytes, it.bases()));
+    let mut debugging = debugging.as_ref().map(|it| Frames::of_debugging(&it.bytes, it.bases()));
+
+    let mut places = Places(Vec::new());
+    if let Some(go) = &go {
+        go::functions(go, places.of(Source::Go))?;
     }
-    for name in [".eh_frame", ".debug_frame"] {
-        let Some(section) = file.section(name) else { continue };
-        // Compilers that leave frames out of memory compress them; such code is unwound otherwise.
-        if !section.in_file || section.compressed {
-            continue;
+    if let Some(frames) = &mut exceptions {
+        frames.functions(places.of(Source::Exceptions))?;
+    }
+    if let Some(frames) = &mut debugging {
+        frames.functions(places.of(Source::Debugging))?;
+    }
+    places.0.sort_unstable();
+
+    let mut layout = Layout::new(stop);
+    for Place { start, source, at } in places.0 {
+        let at = at as usize;
+        match source {
+            Source::Go => go.iter().try_for_each(|go| go::read(go, start, at, &mut layout))?,
+            Source::Exceptions => {
+                exceptions.iter_mut().try_for_each(|frames| frames.read(at, &mut layout))?;
+            }
+            Source::Debugging => {
+                debugging.iter_mut().try_for_each(|frames| frames.read(at, &mut layout))?;
+            }
         }
-        let bytes = file.read(section, MAX_SECTION)?;
-        frames::read(&bytes, &addresses(file, section), name == ".eh_frame", &mut layout)?;
     }
     Ok(layout.finish())
+}
+
+/// What tells of a function. Of several, that which comes first holds: Go's `.debug_frame` does not tell
+/// where stacks are switched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Go,
+    Exceptions,
+    Debugging,
+}
+
+/// Where a function begins, and where its source tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    start: u64,
+    source: Source,
+    at: u32,
+}
+
+/// The functions of a file, in any order. They are put in order before they are read, so that rows, of
+/// which there are many more, need not be.
+struct Places(Vec<Place>);
+
+impl Places {
+    /// Takes in those of a source.
+    fn of(&mut self, source: Source) -> impl FnMut(u64, usize) -> Result<(), UnwindError> {
+        move |start, at| {
+            if self.0.len() >= MAX_ROWS {
+                return Err(UnwindError::TooManyRows(MAX_ROWS));
+            }
+            // No section that is read is larger.
+            self.0.push(Place { start, source, at: u32::try_from(at).unwrap_or(u32::MAX) });
+            Ok(())
+        }
+    }
+}
+
+/// A section of call frame information.
+struct Content<'a> {
+    file: &'a ElfFile,
+    section: &'a Section,
+    bytes: Contents,
+}
+
+impl<'a> Content<'a> {
+    fn read(file: &'a ElfFile, name: &str) -> Result<Option<Self>, UnwindError> {
+        let section = file.section(name);
+        // Compilers that leave frames out of memory compress them; such code is unwound otherwise.
+        let Some(section) = section.filter(|section| section.in_file && !section.compressed) else {
+            return Ok(None);
+        };
+        let bytes = file.read(section, MAX_SECTION)?;
+        Ok(Some(Self { file, section, bytes }))
+    }
+
+    fn bases(&self) -> gimli::BaseAddresses {
+        addresses(self.file, self.section)
+    }
 }
 
 /// What addresses in the section may be counted from.

@@ -9,6 +9,7 @@ mod symbol_table;
 pub(crate) use relocations::Relocations;
 pub use search::{FoundFunction, Wanted};
 
+use crate::contents::Contents;
 use crate::function_index::FunctionIndex;
 use crate::input::Input;
 use crate::layout::Layout;
@@ -204,12 +205,12 @@ impl ElfFile {
     ///
     /// # Errors
     /// When the file does not have its bytes, or has more than `limit`.
-    pub fn read(&self, section: &Section, limit: u64) -> Result<Vec<u8>, ElfError> {
+    pub fn read(&self, section: &Section, limit: u64) -> Result<Contents, ElfError> {
         if !section.in_file {
             return Err(ElfError::Malformed(format!("{} is not in this file", section.name)));
         }
         within("bytes in a section", section.size, limit)?;
-        Ok(self.input.read(section.offset, section.size)?)
+        Ok(self.input.read_contents(section.offset, section.size)?)
     }
 
     /// Reads the functions of both symbol tables: the full one, which `strip` removes, and the

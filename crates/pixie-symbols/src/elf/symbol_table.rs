@@ -138,7 +138,7 @@ where
             true => versions(&sections, endian, data),
             false => None,
         };
-        let names = file.input.read(table.names.0, table.names.1)?;
+        let names = file.input.read_contents(table.names.0, table.names.1)?;
         let base = builder
             .add_names(&names)
             .ok_or(ElfError::TooLarge { what: "bytes of names", limit: MAX_NAMES })?;
