@@ -138,8 +138,14 @@ pub(crate) fn crate_sources(name: &str, version: &str, into: &Path) -> Result<()
     making(&what, command("cp")?.arg("-r").args([&place, into]))
 }
 
-/// A program of ours that uses these crates, from crates.io: `[dependencies]` as in a manifest.
-pub(crate) fn rust_program(name: &str, dependencies: &str, source: &Path) -> Result<PathBuf, Skip> {
+/// A program of ours that uses these crates, from crates.io: `[dependencies]` as in a manifest. Their
+/// build scripts are told this by their environment.
+pub(crate) fn rust_program(
+    name: &str,
+    dependencies: &str,
+    source: &Path,
+    environment: &[(&str, PathBuf)],
+) -> Result<PathBuf, Skip> {
     let folder = kept(&format!("rust/{name}"), |folder| {
         fs::create_dir_all(folder).expect("the cache can be written");
         let build = tempfile::tempdir().expect("a temporary folder");
@@ -154,6 +160,7 @@ pub(crate) fn rust_program(name: &str, dependencies: &str, source: &Path) -> Res
         cargo.args(["build", "--quiet", "--release"]).current_dir(build.path());
         // What is set for this build is not meant for it.
         cargo.env("CARGO_TARGET_DIR", build.path().join("target")).env_remove("RUSTFLAGS");
+        cargo.envs(environment.iter().cloned());
         making(name, &mut cargo)?;
         let built = build.path().join("target/release/program");
         fs::copy(built, folder.join("program")).expect("the cache can be written");

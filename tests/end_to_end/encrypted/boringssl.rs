@@ -9,6 +9,8 @@ use std::path::Path;
 
 tests! {
     once: android, bun, curl_cffi;
+    // It takes five minutes of processor time to build, once.
+    soak: crate_boring;
 }
 
 const BORINGSSL: Library = Some(("boringssl", ""));
@@ -65,4 +67,11 @@ fn curl_cffi(setup: &Setup) -> Outcome {
         converse_by(setup, &server, client, libraries, "_wrapper.")?;
     }
     Ok(())
+}
+
+/// Part of a program in Rust, which has its symbols.
+fn crate_boring(setup: &Setup) -> Outcome {
+    let server = peers::nginx(setup, None)?;
+    let client = peers::boring()?.client(&["client"], &server, TIMES);
+    converse(setup, &server, client, [BORINGSSL, Some(("openssl", "3.0."))])
 }

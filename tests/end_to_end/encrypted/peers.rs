@@ -280,5 +280,13 @@ pub(crate) fn curl(
 pub(crate) fn rustls() -> Result<PathBuf, Skip> {
     let dependency = "rustls = { version = \"=0.23.46\", default-features = false, \
                       features = [\"ring\", \"std\"] }";
-    fetch::rust_program("rustls-0.23.46", dependency, &source("rustls.rs")?)
+    fetch::rust_program("rustls-0.23.46", dependency, &source("rustls.rs")?, &[])
+}
+
+/// `boring.rs`, which has BoringSSL inside by the crate of that name, built with CMake from PyPI.
+pub(crate) fn boring() -> Result<Peer, Skip> {
+    let cmake = fetch::python_packages(&["cmake==4.4.5"])?.join("cmake/data/bin/cmake");
+    let (name, dependency) = ("boring-5.4.0", "boring = \"=5.4.0\"");
+    let program = fetch::rust_program(name, dependency, &source("boring.rs")?, &[("CMAKE", cmake)]);
+    Ok(Peer::new(program?, &[]))
 }
