@@ -10,6 +10,7 @@ use pixie::record::{Custom, Timing, Traffic, Value};
 use pixie::time::MonotonicTime;
 use pixie::{Backend, Record, RecordKind, Tracer};
 use std::collections::VecDeque;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 
 tests! {
@@ -183,8 +184,13 @@ fn by_the_port_of_the_peer(setup: &Setup) -> Outcome {
     let (port, other) = (free_port(), free_port());
     let mut programs = [program("named", other)?, program("named", port)?];
     let tracer = tracer(setup).port(port);
-    let (observed, facts) = setup.observe(tracer, TRANSFERS, || programs.each_mut().map(Facts::of));
-    let [_, facts] = facts;
+    let (observed, facts) = setup.observe(tracer, TRANSFERS, || {
+        // No client of the other is given this port.
+        let held = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port");
+        Facts::of(&mut programs[0])?;
+        drop(held);
+        Facts::of(&mut programs[1])
+    });
     check_all(&observed, &facts?, port);
     Ok(())
 }
