@@ -1,6 +1,6 @@
 //! BoringSSL: as a library, and inside of programs, with symbols and without.
 
-use super::exchange::{Library, TIMES, converse, converse_by};
+use super::exchange::{Library, SYSTEM, TIMES, converse, converse_by};
 use super::peers;
 use crate::clients::python as python_script;
 use crate::fetch::{npm_package, python_packages};
@@ -63,7 +63,7 @@ fn curl_cffi(setup: &Setup) -> Outcome {
         let arguments = [&server.port.to_string(), version, &TIMES.to_string()];
         let mut client = python_script(CURL_CFFI, &arguments)?;
         client.env("PYTHONPATH", &packages);
-        let libraries = [BORINGSSL, Some(("openssl", "3.0."))];
+        let libraries = [BORINGSSL, SYSTEM];
         converse_by(setup, &server, client, libraries, "_wrapper.")?;
     }
     Ok(())
@@ -73,5 +73,5 @@ fn curl_cffi(setup: &Setup) -> Outcome {
 fn crate_boring(setup: &Setup) -> Outcome {
     let server = peers::nginx(setup, None)?;
     let client = peers::boring()?.client(&["client"], &server, TIMES);
-    converse(setup, &server, client, [BORINGSSL, Some(("openssl", "3.0."))])
+    converse(setup, &server, client, [BORINGSSL, SYSTEM])
 }

@@ -1,6 +1,6 @@
 //! Whose TLS is traced and whose is not, and programs that are confined, many, or soon gone.
 
-use super::exchange::{Client, Library, QUESTIONS, TIMES, check};
+use super::exchange::{Client, QUESTIONS, SYSTEM, TIMES, check};
 use super::peers;
 use crate::expect::HttpExt;
 use crate::observe::Observed;
@@ -18,8 +18,6 @@ tests! {
     once: one_process_alone, without_an_executable, a_confined_program,
         many_programs_that_are_soon_gone, a_ring_that_is_too_small;
 }
-
-const SYSTEM: Library = Some(("openssl", "3.0."));
 
 impl Observed {
     fn pids(&self) -> HashSet<u32> {

@@ -30,6 +30,9 @@ const ATTACHED: Duration = Duration::from_secs(60);
 /// `None` when no library of this end can be probed.
 pub(crate) type Library = Option<(&'static str, &'static str)>;
 
+/// The OpenSSL of the system that the tests are for.
+pub(crate) const SYSTEM: Library = Some(("openssl", "3.0."));
+
 /// Starts a client of ours, which asks when it is told to.
 pub(crate) struct Client {
     running: Running,
@@ -109,7 +112,19 @@ pub(crate) fn converse_by(
     libraries: [Library; 2],
     part: &str,
 ) -> Outcome {
-    let watch = setup.watch_tls(server.port);
+    observe(setup, setup.watch_tls(server.port), server, client, libraries, part);
+    Ok(())
+}
+
+/// The same, seen by this tracer, and what it told.
+pub(crate) fn observe(
+    setup: &Setup,
+    watch: Watch,
+    server: &Server,
+    client: Command,
+    libraries: [Library; 2],
+    part: &str,
+) -> Observed {
     let mut client = Client::start(client);
     for (library, pid, part) in
         [(libraries[0], client.pid(), part), (libraries[1], server.pid(), "")]
@@ -130,7 +145,7 @@ pub(crate) fn converse_by(
     check(&observed, Role::Client, libraries[0], pid, &expected);
     check(&observed, Role::Server, libraries[1], server.pid(), &expected);
     observed.check_ends_agree();
-    Ok(())
+    observed
 }
 
 /// Checks the records of one end.

@@ -1,6 +1,6 @@
 //! kTLS: the library shakes hands, and the kernel encrypts.
 
-use super::exchange::{Library, QUESTIONS, TIMES, check};
+use super::exchange::{QUESTIONS, SYSTEM, TIMES, check};
 use super::peers;
 use crate::process::Running;
 use crate::runner::{Outcome, Setup, skip, tests};
@@ -10,8 +10,6 @@ use std::fs;
 tests! {
     once: the_server;
 }
-
-const SYSTEM: Library = Some(("openssl", "3.0."));
 
 /// On how many sockets the kernel encrypts, or decrypts, since it was started
 /// (Documentation/networking/tls.rst).

@@ -1,6 +1,6 @@
 //! Tracers that come late, leave, and are killed, while programs go on.
 
-use super::exchange::{Client, Library, QUESTIONS, TIMES, check, line};
+use super::exchange::{Client, Library, QUESTIONS, SYSTEM, TIMES, check, line};
 use super::peers::{self, Peer};
 use crate::agent::Agent;
 use crate::clients::python;
@@ -64,7 +64,7 @@ fn a_connection_older_than_the_tracer(setup: &Setup) -> Outcome {
     let observed = watch.stop_after(2 * 3);
     observed.check_nothing_dropped();
     for (role, pid) in [(Role::Client, pid), (Role::Server, server.pid())] {
-        check(&observed, role, Some(("openssl", "3.0.")), pid, &[QUESTIONS[0]; 3]);
+        check(&observed, role, SYSTEM, pid, &[QUESTIONS[0]; 3]);
     }
     observed.check_ends_agree();
     Ok(())
@@ -103,8 +103,8 @@ fn older_connections(setup: &Setup) -> Outcome {
     let of_go: (&Peer, [&[&str]; 2], Library) =
         (&go, [&["server", "-tls"], &["client", "-tls"]], Some(("go", "go1.")));
     let others: [(&Peer, [&[&str]; 2], Library); 3] = [
-        (&python, [&["server"], &["client"]], Some(("openssl", "3.0."))),
-        (&python, [&["aserver"], &["aclient"]], Some(("openssl", "3.0."))),
+        (&python, [&["server"], &["client"]], SYSTEM),
+        (&python, [&["aserver"], &["aclient"]], SYSTEM),
         (&node, [&["server"], &["client"]], Some(("openssl", "3."))),
     ];
     for (peer, what, library) in others.into_iter().chain([of_go; 10]) {

@@ -1,7 +1,7 @@
 //! OpenSSL: of this system and of others, under other names, and inside of programs.
 
 use super::exchange::{
-    Client, Library, QUESTIONS, TIMES, check, client_port, converse, converse_by,
+    Client, Library, QUESTIONS, SYSTEM, TIMES, check, client_port, converse, converse_by,
 };
 use super::peers::{self, Peer};
 use crate::chroot::Chroot;
@@ -24,8 +24,6 @@ tests! {
     // Takes minutes to build.
     soak: openssl_110, openssl_40;
 }
-
-const SYSTEM: Library = Some(("openssl", "3.0."));
 
 /// nginx and curl, of one system.
 fn nginx_with_curl(

@@ -6,7 +6,6 @@ use crate::nginx;
 use crate::programs::{built_before, command, find, sources};
 use crate::runner::{Setup, Skip, skip};
 use crate::servers::{Server, certificate, free_port};
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! TLS objects that are used by several threads, and by a process and its child.
 
-use super::exchange::{Client, Library, QUESTIONS, check, client_port, line};
+use super::exchange::{Client, QUESTIONS, SYSTEM, check, client_port, line};
 use super::peers;
 use crate::runner::{Outcome, Setup, tests};
 use pixie::id::Role;
@@ -9,8 +9,6 @@ use std::collections::HashSet;
 tests! {
     once: a_thread_writes_and_another_reads, a_child_goes_on;
 }
-
-const SYSTEM: Library = Some(("openssl", "3.0."));
 
 /// Requests are not waited for: what is read meanwhile answers one of long ago. All positions are
 /// right, or sizes would not be.

@@ -1,6 +1,6 @@
 //! The ways in which a kernel has probes on a library's functions. What is told is the same.
 
-use super::exchange::{Client, QUESTIONS, TIMES, check, line};
+use super::exchange::{self, Client, Library, QUESTIONS, SYSTEM, TIMES, check, line};
 use super::peers::{self, Peer};
 use crate::backends::kernel;
 use crate::expect::HttpExt;
@@ -14,8 +14,6 @@ use pixie::{Tracer, Uprobes};
 tests! {
     once: of_openssl, of_go, of_one_process, many_at_once_or_not_at_all;
 }
-
-const SYSTEM: (&str, &str) = ("openssl", "3.0.");
 
 /// A tracer that probes in this way, as it says itself.
 fn watch(setup: &Setup, tracer: Tracer, uprobes: Uprobes) -> Watch {
@@ -31,27 +29,13 @@ fn observe(
     uprobes: Uprobes,
     peer: &Peer,
     options: &[&str],
-    library: (&'static str, &'static str),
+    library: Library,
 ) -> Result<Observed, Skip> {
     let server = peer.serve(setup, &[&["server"], options].concat())?;
     let client = peer.client(&[&["client"], options].concat(), &server, TIMES);
-    let mut client = Client::start(client);
-    let pid = client.pid();
-    let libraries: Libraries = library.0.parse().expect("its name");
+    let libraries: Libraries = library.expect("one").0.parse().expect("its name");
     let watch = watch(setup, setup.tracer_of(server.port).tls(libraries), uprobes);
-    watch.wait_until_probed(setup, pid);
-    watch.wait_until_probed(setup, server.pid());
-    client.ask();
-    // Each end also tells of the handshake.
-    watch.wait(2 * (1 + QUESTIONS.len() * TIMES));
-    client.leave();
-    let observed = watch.stop_after(0);
-    observed.check_nothing_dropped();
-    let expected = QUESTIONS.repeat(TIMES);
-    check(&observed, Role::Client, Some(library), pid, &expected);
-    check(&observed, Role::Server, Some(library), server.pid(), &expected);
-    observed.check_ends_agree();
-    Ok(observed)
+    Ok(exchange::observe(setup, watch, &server, client, [library; 2], ""))
 }
 
 /// What is the same whenever a client asks the same: all but times, ports, and where a long body was cut.
@@ -90,12 +74,7 @@ fn show(bytes: &[u8]) -> String {
 }
 
 /// The same is told in either way, and it is what was said.
-fn either_way(
-    setup: &Setup,
-    peer: &Peer,
-    options: &[&str],
-    library: (&'static str, &'static str),
-) -> Outcome {
+fn either_way(setup: &Setup, peer: &Peer, options: &[&str], library: Library) -> Outcome {
     if kernel() < (6, 6) {
         skip!("this kernel has one way alone, by which all tests go");
     }
@@ -112,7 +91,7 @@ fn of_openssl(setup: &Setup) -> Outcome {
 
 /// Here there are more of them, and some are told where a result lies.
 fn of_go(setup: &Setup) -> Outcome {
-    either_way(setup, &peers::go_of_debian("", &[])?, &["-tls"], ("go", "go1."))
+    either_way(setup, &peers::go_of_debian("", &[])?, &["-tls"], Some(("go", "go1.")))
 }
 
 /// One by one, probes are in all processes: what others say is passed over by the programs.
@@ -130,7 +109,7 @@ fn of_one_process(setup: &Setup) -> Outcome {
     watch.wait(QUESTIONS.len() * TIMES);
     clients.into_iter().for_each(Client::leave);
     let observed = watch.stop_after(0);
-    check(&observed, Role::Client, Some(SYSTEM), pid, &QUESTIONS.repeat(TIMES));
+    check(&observed, Role::Client, SYSTEM, pid, &QUESTIONS.repeat(TIMES));
     assert!(observed.http().all(|http| http.traffic.process.pid.0 == pid));
     Ok(())
 }
