@@ -1,17 +1,16 @@
 //! Filters, and two tracers at once.
 
+use crate::cgroup::Cgroup;
 use crate::expect::HttpExt;
 use crate::process::Running;
 use crate::programs::{Facts, find, ours};
-use crate::runner::{Outcome, Setup, Skip, skip, tests};
+use crate::runner::{Outcome, Setup, Skip, tests};
 use crate::servers::free_port;
 use pixie::Tracer;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::process::Command;
 
 tests! {
@@ -91,48 +90,6 @@ fn without_a_pid(setup: &Setup) -> Outcome {
     let tracer = tracer.exclude_pid(programs[0].server());
     assert_eq!(seen(setup, tracer, 3, programs), wanted);
     Ok(())
-}
-
-/// A cgroup (version 2) of its own, gone with the test.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new() -> Result<Self, Skip> {
-        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
-        let Some(root) = roots.into_iter().find(|root| root.join("cgroup.procs").exists()) else {
-            skip!("no cgroup hierarchy of version 2 is mounted");
-        };
-        let folder = root.join(format!("pixie-test-{}", std::process::id()));
-        match fs::create_dir(&folder) {
-            Ok(()) => Ok(Self(folder)),
-            Err(error) => skip!("no cgroup can be made: {error}"),
-        }
-    }
-
-    fn id(&self) -> u64 {
-        self.0.metadata().expect("the cgroup is there").ino()
-    }
-
-    /// The same command in this cgroup.
-    fn wrap(&self, command: &Command) -> Result<Command, Skip> {
-        let mut shell = Command::new(find("sh")?);
-        let procs = self.0.join("cgroup.procs");
-        shell.args(["-c", r#"echo $$ > "$1"; shift; exec "$@""#, "sh"]).arg(procs);
-        shell.arg(command.get_program()).args(command.get_args());
-        Ok(shell)
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // Processes take a moment to leave it.
-        for _ in 0..100 {
-            if fs::remove_dir(&self.0).is_ok() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-    }
 }
 
 fn by_cgroup(setup: &Setup) -> Outcome {

@@ -23,6 +23,7 @@
 )]
 
 mod agent;
+mod cgroup;
 mod chroot;
 mod clients;
 mod expect;

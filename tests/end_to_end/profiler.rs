@@ -1,15 +1,18 @@
 //! Call stacks of programs that know their own: one program, in each of its modes.
 
+use crate::cgroup::Cgroup;
 use crate::programs;
 use crate::runner::{Outcome, Setup, skip, tests};
 use crate::stacks::{Known, Sampled, Sampling, Share, is_of_unknown_process, names};
 use pixie::record::{Stack, StackState};
 use pixie::{Profiling, Tracer};
-use std::time::Duration;
+use std::fs;
+use std::time::{Duration, Instant};
 
 tests! {
     once: chains, the_leaf_of_a_vdso, two_to_one, forked_and_executed, short_lives,
-        deep_recursion, threads, waits, beside_traffic, nobody_wants_stacks;
+        deep_recursion, threads, waits, by_cgroup, beside_traffic, nobody_wants_stacks;
+    soak: a_thousand_lives_a_second;
 }
 
 /// How often it is sampled: on an emulated machine, less often.
@@ -151,6 +154,31 @@ fn short_lives(setup: &Setup) -> Outcome {
     Ok(())
 }
 
+/// How many processes were started since the machine was (`man 5 proc_stat`).
+fn processes_started() -> u64 {
+    let counters = fs::read_to_string("/proc/stat").expect("the kernel's counters");
+    let count = counters.lines().find_map(|line| line.strip_prefix("processes "));
+    count.and_then(|count| count.parse().ok()).expect("a counter")
+}
+
+/// Each lives for 20 ms. How many a second there are depends on the machine, and is told.
+fn a_thousand_lives_a_second(setup: &Setup) -> Outcome {
+    let sampling = Sampling::start(setup, frequency(setup), &[])?;
+    let mut program = programs::ours("stacks")?;
+    let path = program.get_program().to_owned();
+    let known = Known::start("naps", program.arg("naps").arg(path))?;
+    let (before, began) = (processes_started(), Instant::now());
+    std::thread::sleep(Duration::from_secs(10));
+    let rate = (processes_started() - before) as f64 / began.elapsed().as_secs_f64();
+    println!("  {rate:.0} processes a second");
+    let sampled = sampling.stop();
+    let short =
+        |stack: &Stack| stack.process.comm == "stacks" && stack.process.pid.0 != known.pid();
+    println!("  whole: {:.1}%", sampled.whole(short).percent());
+    sampled.named(short).expect("frames of processes that live for 20 ms", 500, 950);
+    Ok(())
+}
+
 fn deep_recursion(setup: &Setup) -> Outcome {
     let known = Known::start("deep", programs::ours("stacks")?.arg("deep"))?;
     let sampled = sample(setup, &known, 100)?;
@@ -229,6 +257,28 @@ fn beside_traffic(setup: &Setup) -> Outcome {
     std::thread::sleep(setup.patience(Duration::from_millis(1500)));
     let stats = session.stop().unwrap();
     assert!(stats.profile.samples > 0, "{stats}");
+    Ok(())
+}
+
+/// What is in it alone, and then what is not.
+fn by_cgroup(setup: &Setup) -> Outcome {
+    let cgroup = Cgroup::new()?;
+    let inside = cgroup.wrap(programs::ours("stacks")?.arg("chain"))?;
+    let inside = Known::start("inside", &mut { inside })?;
+    let outside = Known::start("outside", programs::ours("stacks")?.arg("chain"))?;
+    let runs = [
+        (Tracer::new().cgroup(cgroup.id()), &inside, &outside),
+        (Tracer::new().exclude_cgroup(cgroup.id()), &outside, &inside),
+    ];
+    for (tracer, wanted, other) in runs {
+        let tracer = tracer.stop_timeout(setup.patience(Duration::from_secs(20)));
+        let sampling = Sampling::of(tracer.profiler(frequency(setup)));
+        let of_it = |stack: &Stack| stack.process.pid.0 == wanted.pid();
+        let limit = setup.patience(Duration::from_secs(60));
+        let sampled = sampling.until_there_are(300, &of_it, limit);
+        wanted.judge(sampled.of(wanted.pid())).expect("what is wanted", 300, 990);
+        assert_eq!(sampled.of(other.pid()).count(), 0, "samples of what is not wanted");
+    }
     Ok(())
 }
 

@@ -49,7 +49,7 @@ impl Sampling {
     }
 
     /// How many of these samples have become records.
-    fn count(&self, wanted: &dyn Fn(&Stack) -> bool) -> u64 {
+    pub(crate) fn count(&self, wanted: &dyn Fn(&Stack) -> bool) -> u64 {
         let stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
         stacks.iter().filter(|stack| wanted(stack)).map(|stack| stack.count).sum()
     }
@@ -72,11 +72,23 @@ impl Sampling {
         wanted: &dyn Fn(&Stack) -> bool,
         limit: Duration,
     ) -> Sampled {
+        self.wait_for(samples, wanted, limit);
+        self.stop()
+    }
+
+    /// Waits until there are so many samples that `wanted` says, but not for longer than `limit`. False
+    /// when there are not.
+    pub(crate) fn wait_for(
+        &self,
+        samples: u64,
+        wanted: &dyn Fn(&Stack) -> bool,
+        limit: Duration,
+    ) -> bool {
         let began = Instant::now();
         while self.count(wanted) < samples && began.elapsed() < limit {
             std::thread::sleep(Duration::from_millis(50));
         }
-        self.stop()
+        self.count(wanted) >= samples
     }
 
     pub(crate) fn stop(self) -> Sampled {
