@@ -52,6 +52,7 @@ mod load;
 mod lockdown;
 mod memory;
 mod postgres;
+mod processors;
 mod profiler;
 mod profiler_builds;
 mod profiler_programs;
@@ -98,6 +99,7 @@ const THEMES: &[&[runner::Test]] = &[
     profiler::TESTS,
     profiler_builds::TESTS,
     profiler_programs::TESTS,
+    processors::TESTS,
     load::TESTS,
     faults::TESTS,
     memory::TESTS,

@@ -25,6 +25,7 @@ mod load;
 mod mappings;
 mod multi;
 mod options;
+mod per_cpu;
 mod programs;
 mod ring;
 mod sys;

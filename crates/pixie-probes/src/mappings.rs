@@ -1,14 +1,16 @@
 //! What processes map to execute it, as perf tells at once: records of `PERF_RECORD_MMAP2` and a few
 //! others, from one ring a CPU (`man 2 perf_event_open`, `include/uapi/linux/perf_event.h`).
 
-use crate::kernel::online_cpus;
+use crate::per_cpu::PerCpu;
 use crate::ring::page_size;
-use crate::sys::{PERF_TYPE_SOFTWARE, PerfEvent, open_perf_event};
+use crate::sys::{
+    PERF_FORMAT_TOTAL_TIME_ENABLED, PERF_TYPE_SOFTWARE, PerfEvent, open_perf_event, wait_readable,
+};
 use memmap2::{MmapOptions, MmapRaw};
 use pixie_core::id::Pid;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +28,7 @@ pub(crate) enum Notice {
     Executed(Pid),
     /// A process has come to be, with all that its parent had mapped.
     Forked(Pid),
-    /// Some were lost.
+    /// Some were lost, or have happened on a CPU that has come or gone.
     Lost,
 }
 
@@ -43,50 +45,37 @@ pub(crate) struct MappedFile {
 
 /// One ring a CPU that is online.
 pub(crate) struct Mappings {
-    rings: Vec<Ring>,
+    rings: PerCpu<Ring>,
     bytes: Vec<u8>,
 }
 
 impl Mappings {
     /// Begins to listen. Needs `CAP_PERFMON`.
     pub(crate) fn listen() -> io::Result<Self> {
-        let mut rings = Vec::new();
-        for cpu in online_cpus()? {
-            match Ring::open(cpu) {
-                Ok(ring) => rings.push(ring),
-                // It was taken offline just now.
-                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Self { rings, bytes: Vec::new() })
+        Ok(Self { rings: PerCpu::open(Ring::open)?, bytes: Vec::new() })
     }
 
     /// Waits until something has happened, for at most so long.
     pub(crate) fn wait(&self, time: Duration) {
-        let readable = |ring: &Ring| libc::pollfd {
-            fd: ring.event.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        let mut events: Vec<_> = self.rings.iter().map(readable).collect();
-        let milliseconds = i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: so many live descriptions are passed as is said. When it fails, it was interrupted,
-        // which is as good as the time being up.
-        unsafe { libc::poll(events.as_mut_ptr(), events.len() as libc::nfds_t, milliseconds) };
+        let rings: Vec<_> = self.descriptors().collect();
+        // When it is interrupted, that is as good as the time being up.
+        let _ = wait_readable(&rings, time);
     }
 
     /// What becomes readable when something has happened.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.rings.iter().map(|ring| ring.event.as_fd())
+        self.rings.iter().map(Ring::as_fd)
     }
 
     /// Hands over what has happened, in order for as long as a process stayed on one CPU.
     pub(crate) fn take(&mut self, mut handler: impl FnMut(Notice)) {
-        for ring in &mut self.rings {
+        for ring in self.rings.iter() {
             self.bytes.clear();
             ring.take(&mut self.bytes);
             notices(&self.bytes, &mut handler);
+        }
+        if self.rings.follow(Ring::open) {
+            handler(Notice::Lost);
         }
     }
 }
@@ -110,12 +99,19 @@ struct Ring {
     page: usize,
 }
 
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
 #[expect(clippy::cast_ptr_alignment, reason = "the words are aligned within their page")]
 impl Ring {
     fn open(cpu: u32) -> io::Result<Self> {
         let attributes = PerfEvent {
             kind: PERF_TYPE_SOFTWARE,
             config: PERF_COUNT_SW_DUMMY,
+            read_format: PERF_FORMAT_TOTAL_TIME_ENABLED,
             flags: MMAP | MMAP2 | COMM | COMM_EXEC | TASK | WATERMARK,
             wakeup_events: 1,
             ..PerfEvent::default()
@@ -135,7 +131,7 @@ impl Ring {
     }
 
     /// Appends all that there is, and gives the room back.
-    fn take(&mut self, bytes: &mut Vec<u8>) {
+    fn take(&self, bytes: &mut Vec<u8>) {
         let size = PAGES * self.page;
         let head = self.position(DATA_HEAD).load(Ordering::Acquire);
         let tail = self.position(DATA_TAIL).load(Ordering::Relaxed);

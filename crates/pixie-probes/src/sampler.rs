@@ -61,8 +61,6 @@ const NEWS_BYTES: u32 = 1 << 16;
 const BLOCKED: u32 = 8192;
 /// How long to wait for programs that are in the midst of counting: they take microseconds.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// How often CPUs are looked for that came or went.
-const CPUS_EVERY: Duration = Duration::from_secs(5);
 
 /// One distinct stack, and how often it was seen since the last drain.
 #[derive(Clone, Debug)]
@@ -139,7 +137,6 @@ pub struct Sampler {
     generation: u32,
     lost: u64,
     malformed: u64,
-    cpus_checked: Instant,
 }
 
 impl Sampler {
@@ -208,7 +205,6 @@ impl Sampler {
             generation: 0,
             lost: 0,
             malformed: 0,
-            cpus_checked: Instant::now(),
         };
         Ok((sampler, memory))
     }
@@ -270,11 +266,8 @@ impl Sampler {
     /// Takes what was written out of the ring, so that it does not run full. To be called more often
     /// than [`Sampler::drain`]. Stacks that are new are shown, without their counts.
     pub fn collect(&mut self, show: &mut dyn FnMut(&RawStack)) {
-        if self.cpus_checked.elapsed() >= CPUS_EVERY {
-            self.cpus_checked = Instant::now();
-            if let Some(clocks) = &mut self.clocks {
-                clocks.follow();
-            }
+        if let Some(clocks) = &mut self.clocks {
+            clocks.follow();
         }
         while let Some(record) = self.ring.peek() {
             match decode(record) {
@@ -367,7 +360,7 @@ impl Sampler {
     /// Detaches everything. What was sampled can still be drained: twice, once a generation.
     pub fn detach(&mut self) {
         self.switches = None;
-        if let Some(mut clocks) = self.clocks.take() {
+        if let Some(clocks) = self.clocks.take() {
             clocks.stop();
         }
     }

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
@@ -240,6 +241,8 @@ struct LinkCreate {
 const BPF_LINK_CREATE: libc::c_int = 28;
 /// A kind of event that needs no hardware.
 pub(crate) const PERF_TYPE_SOFTWARE: u32 = 1;
+/// What is read of an event: its count, and for how long it was enabled.
+pub(crate) const PERF_FORMAT_TOTAL_TIME_ENABLED: u64 = 1;
 const BPF_PERF_EVENT: u32 = 41;
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 pub(crate) const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
@@ -484,6 +487,35 @@ pub(crate) fn perf_ioctl(
     match unsafe { libc::ioctl(event.as_raw_fd(), request, value) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// For how long an event was enabled, in ns. It has [`PERF_FORMAT_TOTAL_TIME_ENABLED`].
+pub(crate) fn perf_enabled_ns(event: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut words = [0u64; 2];
+    // SAFETY: the kernel writes at most so many bytes to memory that outlives the call.
+    let read =
+        unsafe { libc::read(event.as_raw_fd(), words.as_mut_ptr().cast(), size_of_val(&words)) };
+    match usize::try_from(read) {
+        Ok(read) if read == size_of_val(&words) => Ok(words[1]),
+        Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Waits until one of these has something to be read, or the time is up. True when it has.
+pub(crate) fn wait_readable(descriptors: &[BorrowedFd<'_>], time: Duration) -> io::Result<bool> {
+    let readable = |descriptor: &BorrowedFd<'_>| libc::pollfd {
+        fd: descriptor.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut polls: Vec<_> = descriptors.iter().map(readable).collect();
+    let milliseconds = i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: so many live descriptions are passed as is said.
+    match unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, milliseconds) } {
+        -1 => Err(io::Error::last_os_error()),
+        ready => Ok(ready > 0),
     }
 }
 

@@ -8,7 +8,7 @@ pub(crate) mod ktls;
 pub(crate) mod lifetimes;
 pub(crate) mod openssl;
 pub(crate) mod others;
-mod peers;
+pub(crate) mod peers;
 pub(crate) mod shared;
 pub(crate) mod signatures;
 pub(crate) mod uprobes;

@@ -57,6 +57,7 @@ const CORE: &[&str] = &[
     "sharing::many_processes_wait",
     "profiler::chains",
     "profiler::waits",
+    "processors::",
     "lifetimes::a_server_leaves_in_its_answer",
     "filters::by_pid",
     "faults::a_killed_agent_leaves_nothing",

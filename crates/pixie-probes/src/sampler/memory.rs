@@ -1,13 +1,12 @@
 //! The kernel's knowledge of processes and of how their stacks are unwound.
 
 use super::abi::{self, CHUNK_ROWS};
-use super::perf;
 use super::ranges::Ranges;
 use super::rule::{Row, Rule, UnwindTable};
 use super::shared::SharedArray;
 use crate::mappings::{Mappings, Notice};
 use crate::ring::Ring;
-use crate::sys;
+use crate::sys::{self, wait_readable};
 use aya::maps::{HashMap as KernelHashMap, MapData};
 use pixie_core::id::Pid;
 use std::collections::HashMap;
@@ -194,14 +193,13 @@ impl State {
 impl UnwindMemory {
     /// Waits until the kernel wants to know something, or the time is up. True when it does.
     pub fn wait(&mut self, timeout: Duration) -> bool {
-        let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         if self.news.peek().is_some() {
             return true;
         }
         let told = self.mappings_told.iter().flat_map(Mappings::descriptors);
         let descriptors: Vec<_> = [self.news_descriptor.as_fd()].into_iter().chain(told).collect();
         // Interrupted by a signal, it is as if the time were up.
-        perf::wait(&descriptors, milliseconds).unwrap_or(false)
+        wait_readable(&descriptors, timeout).unwrap_or(false)
     }
 
     /// What the kernel wants to know.
