@@ -49,6 +49,14 @@ impl Profiling {
         Self { sampling, naming: SymbolizerOptions::default() }
     }
 
+    /// Samples by the cycles that processors count, which also reach where the kernel lets nothing else
+    /// interrupt it. Where there are none, as in most virtual machines, by a timer, as without this; the
+    /// report says so. Beside [`Profiling::off_cpu`] this needs Linux 5.11.
+    pub fn cycles(mut self) -> Self {
+        self.sampling.cycles = true;
+        self
+    }
+
     /// How long stacks are added up before they become records. Default 1 s.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.sampling.interval = interval;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 tests! {
     once: chains, the_leaf_of_a_vdso, two_to_one, forked_and_executed, short_lives,
-        deep_recursion, threads, waits, by_cgroup, beside_traffic, nobody_wants_stacks;
+        deep_recursion, threads, waits, by_cgroup, by_cycles, beside_traffic, nobody_wants_stacks;
     soak: a_thousand_lives_a_second;
 }
 
@@ -280,6 +280,26 @@ fn by_cgroup(setup: &Setup) -> Outcome {
         assert_eq!(sampled.of(other.pid()).count(), 0, "samples of what is not wanted");
     }
     Ok(())
+}
+
+/// Where processors count cycles for us, by these; by the timer where they do not, and why is told.
+fn by_cycles(setup: &Setup) -> Outcome {
+    let known = Known::start("by cycles", programs::ours("stacks")?.arg("chain"))?;
+    let profiling = Profiling::new(frequency(setup)).cycles();
+    let sampling = Sampling::start(setup, profiling, &[known.pid()])?;
+    let sampled = sampling.until(300, setup.patience(Duration::from_secs(30)));
+    known.judge(sampled.of(known.pid())).expect("by cycles", 100, 990);
+    let report = sampled.report.profiler.as_ref().expect("it is under way");
+    let attached: Vec<_> = report.attachments.iter().map(|of| (&*of.target, &of.refused)).collect();
+    println!("  {attached:?}");
+    match attached.as_slice() {
+        [("perf_event/cpu-cycles", None)] => Ok(()),
+        [("perf_event/cpu-cycles", Some(why)), ("perf_event/cpu-clock", None)] => {
+            assert!(why.contains("cycles are counted"), "{why}");
+            Ok(())
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 fn nobody_wants_stacks(_: &Setup) -> Outcome {

@@ -32,7 +32,7 @@ use aya::maps::{HashMap as KernelHashMap, Map, MapData, PerCpuArray};
 use aya::programs::raw_trace_point::RawTracePointLink;
 use aya::programs::{PerfEvent, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
-use perf::Clocks;
+use perf::{Clock, Clocks};
 use pixie_core::id::Pid;
 use pixie_core::record::CgroupId;
 use shared::SharedArray;
@@ -124,6 +124,7 @@ pub struct Sampler {
     ebpf: Ebpf,
     clocks: Option<Clocks>,
     /// Where threads block, if that was asked for.
+    cycles: bool,
     off_cpu: bool,
     switches: Option<RawTracePointLink>,
     clock_program: OwnedFd,
@@ -196,6 +197,7 @@ impl Sampler {
             ring: Ring::new(descriptor(&ebpf, "stacks")?, ring_bytes)?,
             ebpf,
             clocks: None,
+            cycles: options.cycles,
             off_cpu: options.off_cpu.is_some(),
             switches: None,
             clock_program,
@@ -214,24 +216,15 @@ impl Sampler {
     /// # Errors
     /// When no CPU can be sampled.
     pub fn attach(&mut self) -> Result<(), ProbeError> {
-        let started = self
-            .clock_program
-            .try_clone()
-            .and_then(|program| Clocks::start(program, self.frequency))
-            .and_then(|clocks| match clocks.count() {
-                0 => Err(io::Error::other("there is no CPU that could be sampled")),
-                _ => Ok(clocks),
-            });
-        let refused = started.as_ref().err().map(|error| chain(error));
-        self.report.attachments.push(Attachment {
-            target: "perf_event/cpu-clock".to_owned(),
-            purpose: "what CPUs do",
-            refused,
-        });
-        self.clocks = Some(started.map_err(|error| ProbeError::Kernel {
-            action: "starting the clock that samples (perf_event_open)",
-            source: error.into(),
-        })?);
+        let by_cycles = if self.cycles { self.start(Clock::Cycles).ok() } else { None };
+        let clocks = match by_cycles {
+            Some(clocks) => clocks,
+            None => self.start(Clock::Timer).map_err(|error| ProbeError::Kernel {
+                action: "starting the clock that samples (perf_event_open)",
+                source: error.into(),
+            })?,
+        };
+        self.clocks = Some(clocks);
         if self.off_cpu {
             let attached = self.attach_switches();
             let refused = attached.as_ref().err().map(ToString::to_string);
@@ -246,6 +239,26 @@ impl Sampler {
             })?);
         }
         Ok(())
+    }
+
+    fn start(&mut self, clock: Clock) -> io::Result<Clocks> {
+        let started = match clock {
+            // The interrupt of a counter can come while `switched` holds a lock of a map, which the
+            // kernel does not look out for before (`htab_lock_bucket`, kernel/bpf/hashtab.c).
+            Clock::Cycles if self.off_cpu && !kernel::is_at_least(5, 11) => Err(io::Error::other(
+                "where threads wait is told, which needs Linux 5.11 beside it",
+            )),
+            _ => self
+                .clock_program
+                .try_clone()
+                .and_then(|program| Clocks::start(clock, program, self.frequency)),
+        };
+        self.report.attachments.push(Attachment {
+            target: clock.name().to_owned(),
+            purpose: "what CPUs do",
+            refused: started.as_ref().err().map(|error| chain(error)),
+        });
+        started
     }
 
     fn attach_switches(&mut self) -> Result<RawTracePointLink, BoxError> {

@@ -239,6 +239,8 @@ struct LinkCreate {
 }
 
 const BPF_LINK_CREATE: libc::c_int = 28;
+/// A kind of event that a processor counts by itself.
+pub(crate) const PERF_TYPE_HARDWARE: u32 = 0;
 /// A kind of event that needs no hardware.
 pub(crate) const PERF_TYPE_SOFTWARE: u32 = 1;
 /// What is read of an event: its count, and for how long it was enabled.

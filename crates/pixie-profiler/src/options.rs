@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct ProfilerOptions {
     /// Samples a second on each CPU: 100. At most 10,000.
     pub frequency: u32,
+    /// By the cycles that processors count, where they do; else, and by default, by a timer.
+    pub cycles: bool,
     /// Of whom.
     pub filter: Filter,
     /// Sample the profiler's own process too. Default false.
@@ -31,6 +33,7 @@ impl Default for ProfilerOptions {
     fn default() -> Self {
         Self {
             frequency: 100,
+            cycles: false,
             filter: Filter::default(),
             include_self: false,
             per_thread: false,

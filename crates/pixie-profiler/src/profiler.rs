@@ -170,6 +170,7 @@ fn keep_processes(processes: &mut Processes, stop: &AtomicBool) {
 fn sampler_options(options: &ProfilerOptions) -> SamplerOptions {
     let mut sampler = SamplerOptions::default();
     sampler.frequency = options.frequency;
+    sampler.cycles = options.cycles;
     sampler.filter = options.filter.clone();
     sampler.include_self = options.include_self;
     sampler.per_thread = options.per_thread;

@@ -23,6 +23,8 @@ pub struct Filter {
 pub struct SamplerOptions {
     /// Samples a second on each CPU: 100. At most 10,000.
     pub frequency: u32,
+    /// By the cycles that processors count, where they do; else, and by default, by a timer.
+    pub cycles: bool,
     /// Of whom.
     pub filter: Filter,
     /// Sample this process too. Default false.
@@ -41,6 +43,7 @@ impl Default for SamplerOptions {
     fn default() -> Self {
         Self {
             frequency: 100,
+            cycles: false,
             filter: Filter::default(),
             include_self: false,
             per_thread: false,
