@@ -198,11 +198,11 @@ impl Processes {
             (true, true) => BUILDING,
             (true, false) => timeout,
         };
+        // While something is gathered, the rest of it is waited for, not woken by.
+        self.memory.wait(timeout, self.changed.is_empty());
         let mut done = HashSet::new();
-        if self.memory.wait(timeout) {
-            for news in self.memory.news() {
-                self.heed(news, &mut done);
-            }
+        for news in self.memory.news() {
+            self.heed(news, &mut done);
         }
         self.look_ahead();
         self.take_tables();

@@ -191,12 +191,14 @@ impl State {
 }
 
 impl UnwindMemory {
-    /// Waits until the kernel wants to know something, or the time is up. True when it does.
-    pub fn wait(&mut self, timeout: Duration) -> bool {
+    /// Waits until the kernel wants to know something, or the time is up. True when it does. What processes
+    /// map ends the wait only where that is said: they map one file after the other as they start.
+    pub fn wait(&mut self, timeout: Duration, also_mapped: bool) -> bool {
         if self.news.peek().is_some() {
             return true;
         }
-        let told = self.mappings_told.iter().flat_map(Mappings::descriptors);
+        let told =
+            self.mappings_told.iter().filter(|_| also_mapped).flat_map(Mappings::descriptors);
         let descriptors: Vec<_> = [self.news_descriptor.as_fd()].into_iter().chain(told).collect();
         // Interrupted by a signal, it is as if the time were up.
         wait_readable(&descriptors, timeout).unwrap_or(false)
