@@ -1,4 +1,5 @@
-//! Samples call stacks for a while and writes them to a file: folded, or as pprof.
+//! Samples call stacks for a while and writes them to a file: folded, as pprof, or for the Firefox
+//! Profiler.
 //!
 //! ```text
 //! cargo build --example profile && sudo target/debug/examples/profile -o cpu.pb.gz
@@ -7,10 +8,11 @@
 
 mod sampling;
 
+use pixie::profiler::GroupBy;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -18,8 +20,10 @@ Samples the call stacks of every process on this machine for a while, and writes
 
 Usage: profile [OPTIONS] -o FILE
 
-      --format NAME     folded (a line a stack, as flamegraph.pl reads it) or pprof (as `go tool
-                        pprof` does) [default: pprof if the file is called .pb.gz or .pprof]
+      --format NAME     folded (a line a stack, as flamegraph.pl reads it), pprof (as `go tool
+                        pprof` does) or firefox (for https://profiler.firefox.com, which shows threads
+                        and times) [default: pprof if the file is called .pb.gz or .pprof, firefox if
+                        .json]
 
 ";
 
@@ -33,39 +37,60 @@ fn main() -> ExitCode {
     }
 }
 
+/// In which form it is written.
+#[derive(Clone, Copy)]
+enum Format {
+    Folded,
+    Pprof,
+    Firefox,
+}
+
+impl Format {
+    fn by_name(path: &Path) -> Self {
+        let name = path.to_string_lossy();
+        match () {
+            () if [".pb.gz", ".pprof", ".pb"].iter().any(|end| name.ends_with(end)) => Self::Pprof,
+            () if name.ends_with(".json") => Self::Firefox,
+            () => Self::Folded,
+        }
+    }
+}
+
 fn run() -> Result<(), Box<dyn Error>> {
-    let mut pprof = None;
+    let mut format = None;
     let sampling = sampling::parse(|name, parser| match name {
         "format" => {
-            pprof = match parser.value()?.to_str() {
-                Some("folded") => Some(false),
-                Some("pprof") => Some(true),
-                _ => return Err("--format is folded or pprof".into()),
+            format = match parser.value()?.to_str() {
+                Some("folded") => Some(Format::Folded),
+                Some("pprof") => Some(Format::Pprof),
+                Some("firefox") => Some(Format::Firefox),
+                _ => return Err("--format is folded, pprof or firefox".into()),
             };
             Ok(true)
         }
         _ => Ok(false),
     })?;
-    let Some(sampling) = sampling else {
+    let Some(mut sampling) = sampling else {
         return Ok(write!(io::stdout(), "{USAGE}{}", sampling::OPTIONS)?);
     };
     let output = sampling.output.clone().ok_or("say where to write: -o FILE, see --help")?;
     let file = create(&output)?;
-    let pprof = pprof.unwrap_or_else(|| {
-        let name = output.to_string_lossy();
-        [".pb.gz", ".pprof", ".pb"].iter().any(|end| name.ends_with(end))
-    });
+    let format = format.unwrap_or_else(|| Format::by_name(&output));
+    if matches!(format, Format::Firefox) {
+        sampling = sampling.with_intervals().by_default(GroupBy::Thread);
+    }
     let measure = sampling.measure;
     let (profile, _) = sampling.run()?;
-    match pprof {
-        true => profile.write_pprof(file)?,
-        false => profile.write_folded(measure, file)?,
+    match format {
+        Format::Folded => profile.write_folded(measure, file)?,
+        Format::Pprof => profile.write_pprof(file)?,
+        Format::Firefox => profile.write_firefox(measure, file)?,
     }
     writeln!(io::stderr(), "wrote {}", output.display())?;
     Ok(())
 }
 
-fn create(path: &PathBuf) -> Result<BufWriter<File>, String> {
+fn create(path: &Path) -> Result<BufWriter<File>, String> {
     let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(BufWriter::new(file))
 }

@@ -27,7 +27,7 @@ How:
       --seconds S       for how long [default: 10]; Ctrl-C ends earlier
       --hz N            samples a second on each CPU [default: 99]
       --by WHAT         command, process, thread, container or binary: what the stacks of are kept
-                        apart [default: command]
+                        apart [default: command; thread for the Firefox Profiler]
       --off-cpu         tell where threads wait, instead of what CPUs do
       --lines           look for source lines and inlined functions too, which takes longer
   -o, --output FILE     where to write
@@ -44,7 +44,10 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 pub(crate) struct Sampling {
     tracer: Tracer,
     profiling: Profiling,
-    group_by: GroupBy,
+    /// What the stacks of are kept apart, where that was said.
+    group_by: Option<GroupBy>,
+    default: GroupBy,
+    intervals: bool,
     /// What is to be drawn or written: samples, or time that was waited.
     pub(crate) measure: Measure,
     pub(crate) duration: Duration,
@@ -58,7 +61,7 @@ pub(crate) fn parse(
 ) -> Result<Option<Sampling>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     let (mut frequency, mut lines, mut measure) = (99_u32, false, Measure::Samples);
-    let (mut tracer, mut group_by) = (Tracer::new(), GroupBy::Command);
+    let (mut tracer, mut group_by) = (Tracer::new(), None);
     let (mut duration, mut output) = (Duration::from_secs(10), None);
     while let Some(argument) = parser.next()? {
         match argument {
@@ -66,7 +69,7 @@ pub(crate) fn parse(
             Long("cgroup") => tracer = tracer.cgroup(cgroup(&parser.value()?)?),
             Long("seconds") => duration = parser.value()?.parse_with(seconds)?,
             Long("hz") => frequency = parser.value()?.parse()?,
-            Long("by") => group_by = parser.value()?.parse_with(group)?,
+            Long("by") => group_by = Some(parser.value()?.parse_with(group)?),
             Long("off-cpu") => measure = Measure::BlockedTime,
             Long("lines") => lines = true,
             Short('o') | Long("output") => output = Some(PathBuf::from(parser.value()?)),
@@ -83,16 +86,23 @@ pub(crate) fn parse(
         }
     }
     let mut profiling = Profiling::new(frequency);
-    if group_by == GroupBy::Thread {
-        profiling = profiling.per_thread();
-    }
     if measure == Measure::BlockedTime {
         profiling = profiling.off_cpu(SHORTEST_WAIT);
     }
     if lines {
         profiling = profiling.lines();
     }
-    Ok(Some(Sampling { tracer, profiling, group_by, measure, duration, output }))
+    let (default, intervals) = (GroupBy::Command, false);
+    Ok(Some(Sampling {
+        tracer,
+        profiling,
+        group_by,
+        default,
+        intervals,
+        measure,
+        duration,
+        output,
+    }))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -126,15 +136,27 @@ impl Sampling {
     /// Samples until the time is over or Ctrl-C comes, and returns what was sampled.
     pub(crate) fn run(self) -> Result<(Profile, Stats), Box<dyn Error>> {
         let signals = signals()?;
-        let profile = Arc::new(Mutex::new(Profile::new(self.group_by)));
+        let group_by = self.group_by.unwrap_or(self.default);
+        let mut profile = Profile::new(group_by);
+        if self.intervals {
+            profile = profile.with_intervals();
+        }
+        let profile = Arc::new(Mutex::new(profile));
         let adding = Arc::clone(&profile);
         let sink = pixie::sinks::each(move |record: &Record| {
-            if let Record::Stack(stack) = record {
-                adding.lock().unwrap_or_else(PoisonError::into_inner).add(stack);
+            let mut profile = adding.lock().unwrap_or_else(PoisonError::into_inner);
+            match record {
+                Record::Stack(stack) => profile.add(stack),
+                Record::Lost(lost) => profile.add_lost(lost),
+                _ => {}
             }
         });
-        let sink = sink.only(Interest::none().with(RecordKind::Stack));
-        let session = self.tracer.profiler(self.profiling).sink(sink).start()?;
+        let sink = sink.only(Interest::none().with(RecordKind::Stack).with(RecordKind::Lost));
+        let profiling = match group_by {
+            GroupBy::Thread => self.profiling.per_thread(),
+            _ => self.profiling,
+        };
+        let session = self.tracer.profiler(profiling).sink(sink).start()?;
         writeln!(io::stderr(), "{}", session.report())?;
         let counted = match self.measure {
             Measure::BlockedTime => Measure::Waits,
@@ -146,6 +168,22 @@ impl Sampling {
         writeln!(io::stderr(), "{stats}")?;
         let profile = std::mem::take(&mut *profile.lock().unwrap_or_else(PoisonError::into_inner));
         Ok((profile, stats))
+    }
+}
+
+/// What only one of the two examples asks for.
+#[allow(dead_code, reason = "the other does not")]
+impl Sampling {
+    /// The same, with what the stacks of are kept apart where nothing was said.
+    pub(crate) fn by_default(mut self, group_by: GroupBy) -> Self {
+        self.default = group_by;
+        self
+    }
+
+    /// The same, where it is kept what was sampled when.
+    pub(crate) fn with_intervals(mut self) -> Self {
+        self.intervals = true;
+        self
     }
 }
 

@@ -55,6 +55,7 @@ mod postgres;
 mod processors;
 mod profiler;
 mod profiler_builds;
+mod profiler_outputs;
 mod profiler_programs;
 mod proxy_protocol;
 mod recording;
@@ -98,6 +99,7 @@ const THEMES: &[&[runner::Test]] = &[
     proxy_protocol::TESTS,
     profiler::TESTS,
     profiler_builds::TESTS,
+    profiler_outputs::TESTS,
     profiler_programs::TESTS,
     processors::TESTS,
     load::TESTS,

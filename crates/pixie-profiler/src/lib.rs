@@ -8,7 +8,8 @@
 //!
 //! A [`Profiler`] hands over [`Sample`]s: distinct stacks as addresses, with their counts. A
 //! [`Namer`] makes [`Stack`](pixie_core::record::Stack) records of them. These, whoever made them,
-//! are added up by a [`Profile`] and written as folded stacks, pprof or flame graphs.
+//! are added up by a [`Profile`] and written as folded stacks, pprof, flame graphs, or for the Firefox
+//! Profiler.
 #![forbid(unsafe_code)]
 
 mod builder;

@@ -9,8 +9,8 @@
 use flate2::read::GzDecoder;
 use pixie_core::Text;
 use pixie_core::id::Pid;
-use pixie_core::record::{Frame, Process, Stack, StackState};
-use pixie_core::time::WallTime;
+use pixie_core::record::{Cause, Frame, Lost, Process, Stack, StackState, Stage};
+use pixie_core::time::{MonotonicTime, WallTime};
 use pixie_profiler::{FlameGraph, GroupBy, Measure, Profile};
 use std::io::Read as _;
 use std::process::Command;
@@ -307,6 +307,14 @@ fn what_was_dropped_is_said_in_pprof() {
     let decoded = decode(&pprof(&profile));
     assert_eq!(decoded.comments, ["5 samples were dropped"]);
     assert_eq!(decoded.types.len(), 2);
+}
+
+#[test]
+fn what_was_lost_is_said_in_pprof_and_in_a_flame_graph() {
+    let mut profile = with_everything();
+    profile.add_lost(&Lost::new(MonotonicTime(1), Stage::Sampler, Cause::TableFull, 3, 0));
+    assert_eq!(decode(&pprof(&profile)).comments, ["3 samples were lost in the kernel"]);
+    assert!(flame_graph(&profile).contains("(3 samples were lost in the kernel)"));
 }
 
 #[test]

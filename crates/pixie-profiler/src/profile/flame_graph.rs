@@ -78,6 +78,9 @@ impl Profile {
             let dropped = amount(graph.measure, blocks.dropped);
             let _ = write!(subtitle, " ({dropped} more found no room, and are not shown)");
         }
+        if self.lost > 0 {
+            let _ = write!(subtitle, " ({} samples were lost in the kernel)", self.lost);
+        }
         writeln!(
             writer,
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" \

@@ -1,21 +1,27 @@
 //! Stacks added up, and the forms in which they are written.
 
+mod firefox;
 mod flame_graph;
 mod folded;
 mod frame;
+mod json;
 mod pprof;
+mod table;
+mod timeline;
 mod tree;
 
 pub use flame_graph::FlameGraph;
 
 use frame::{Frames, ProfileFrame};
 use pixie_core::Text;
-use pixie_core::record::{Stack, StackState};
+use pixie_core::record::{Lost, Stack, StackState, Stage};
+use std::collections::HashMap;
 use std::ops::Range;
+use timeline::Timeline;
 use tree::{Node, Tree};
 
 /// Adds up call stacks, and writes them as other tools read them: folded stacks, pprof, flame
-/// graphs.
+/// graphs, the JSON of the Firefox Profiler.
 ///
 /// ```
 /// use pixie_core::record::{Frame, Process, Stack};
@@ -44,10 +50,24 @@ pub struct Profile {
     tree: Tree,
     /// What found no room.
     dropped: Values,
+    /// What never came, as [`Lost`] tells.
+    lost: u64,
+    /// Whose stacks are below a group, where it is of one process.
+    owners: HashMap<u32, Owner>,
+    /// Where it is kept what was sampled when.
+    timeline: Option<Timeline>,
     /// Of the first on-CPU stack, in nanoseconds.
     period: u64,
     /// From the first interval's begin to the last one's end, in nanoseconds since the Unix epoch.
     span: Option<Range<u64>>,
+}
+
+/// The process that a group of stacks is of, and the thread where threads are told apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Owner {
+    comm: Text,
+    pid: u32,
+    thread: u32,
 }
 
 /// What stacks are told apart by, beside their frames. Its name is the root of each.
@@ -87,6 +107,17 @@ impl GroupBy {
             }
             Self::Binary => vec![process.exe.clone().unwrap_or_else(|| comm.clone())],
         }
+    }
+
+    fn owner(self, stack: &Stack) -> Option<Owner> {
+        let process = &stack.process;
+        let pid = process.pid.0;
+        let thread = match self {
+            Self::Process => pid,
+            Self::Thread => stack.thread.unwrap_or(pid),
+            Self::Command | Self::Container | Self::Binary => return None,
+        };
+        Some(Owner { comm: process.comm.clone(), pid, thread })
     }
 }
 
@@ -146,6 +177,9 @@ impl Profile {
             frames: Frames::default(),
             tree: Tree::new(NODES),
             dropped: Values::default(),
+            lost: 0,
+            owners: HashMap::new(),
+            timeline: None,
             period: 0,
             span: None,
         }
@@ -156,6 +190,17 @@ impl Profile {
     #[must_use]
     pub fn with_capacity(mut self, places: usize) -> Self {
         self.tree = Tree::new(places);
+        self.timeline = self.timeline.map(|_| Timeline::new(places));
+        self
+    }
+
+    /// The same, which keeps what was sampled in each interval, for the one form that shows when it was:
+    /// [`write_firefox`](Self::write_firefox). Each distinct stack of each interval takes about 60 bytes.
+    /// There are at most as many of these as there are [places](Self::with_capacity): when that is not
+    /// enough, neighbouring intervals become one.
+    #[must_use]
+    pub fn with_intervals(mut self) -> Self {
+        self.timeline = Some(Timeline::new(self.tree.capacity()));
         self
     }
 
@@ -176,9 +221,28 @@ impl Profile {
             *span = span.start.min(start)..span.end.max(end);
         }
         match self.place(stack) {
-            Some(node) => self.tree.add(node, values),
+            Some(node) => {
+                self.tree.add(node, values);
+                if let Some(timeline) = &mut self.timeline {
+                    timeline.add(start..end, node, values);
+                }
+            }
             None => add(&mut self.dropped, values),
         }
+    }
+
+    /// Notes that samples were lost before they became stacks, if it is that that was lost: those who
+    /// read what is written should know. Their stacks are not known, nor whether they ran or waited.
+    pub fn add_lost(&mut self, lost: &Lost) {
+        if lost.stage == Stage::Sampler {
+            self.lost = self.lost.saturating_add(lost.count);
+        }
+    }
+
+    /// How many samples were lost before they became stacks, as far as that was [told](Self::add_lost).
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// How much of `measure` there is, without what was dropped; times in nanoseconds.
@@ -204,6 +268,9 @@ impl Profile {
         let mut node = Tree::ROOT;
         for name in self.group_by.name(stack) {
             node = self.tree.child(node, self.frames.of(ProfileFrame::group(name)))?;
+        }
+        if let Some(owner) = self.group_by.owner(stack) {
+            self.owners.entry(node).or_insert(owner);
         }
         if let Some(reason) = &stack.cut {
             node = self.tree.child(node, self.frames.of(ProfileFrame::cut(reason)))?;

@@ -2,11 +2,10 @@
 //! <https://github.com/google/pprof/blob/main/proto/profile.proto>.
 
 use super::frame::Kind;
+use super::table::Table;
 use super::{Measure, Profile, ProfileFrame, Values, of};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::io;
 
 impl Profile {
@@ -14,8 +13,8 @@ impl Profile {
     /// gzip.
     ///
     /// The measures are `samples` and `cpu` and, where threads were seen to wait, `waits` and
-    /// `blocked`. Each sample has its group as its label. What was dropped for want of room is said
-    /// in a comment.
+    /// `blocked`. Each sample has its group as its label. What was dropped for want of room, and
+    /// what was [lost](Self::lost), is said in comments.
     ///
     /// # Errors
     /// Those of `writer`.
@@ -46,29 +45,6 @@ struct Location {
     address: u64,
     /// The functions there, and the line in each, the innermost first.
     lines: Vec<(u64, u64)>,
-}
-
-/// Everything once, numbered in the order in which it came.
-struct Table<T> {
-    list: Vec<T>,
-    numbers: HashMap<T, u64>,
-}
-
-impl<T: Clone + Eq + Hash> Table<T> {
-    fn new() -> Self {
-        Self { list: Vec::new(), numbers: HashMap::new() }
-    }
-
-    /// Its number, counted from 0.
-    fn number(&mut self, entry: T) -> u64 {
-        if let Some(number) = self.numbers.get(&entry) {
-            return *number;
-        }
-        let number = self.list.len() as u64;
-        self.list.push(entry.clone());
-        self.numbers.insert(entry, number);
-        number
-    }
 }
 
 impl<'a> Encoder<'a> {
@@ -115,6 +91,10 @@ impl<'a> Encoder<'a> {
         let dropped = profile.dropped(Measure::Samples) + profile.dropped(Measure::Waits);
         if dropped > 0 {
             out.number(13, self.strings.number(format!("{dropped} samples were dropped")));
+        }
+        if profile.lost > 0 {
+            let lost = format!("{} samples were lost in the kernel", profile.lost);
+            out.number(13, self.strings.number(lost));
         }
         let default = if self.measures.contains(&Measure::CpuTime) { "cpu" } else { "blocked" };
         out.number(14, self.strings.number(default.to_owned()));

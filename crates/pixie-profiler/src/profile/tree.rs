@@ -28,6 +28,10 @@ impl Tree {
         Self { nodes: Vec::new(), children: HashMap::new(), capacity }
     }
 
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// The place of a frame below another place; `None` when there is no room for a new one.
     pub(super) fn child(&mut self, parent: u32, frame: u32) -> Option<u32> {
         if let Some(child) = self.children.get(&(parent, frame)) {
