@@ -5,16 +5,29 @@ use crate::process::{Running, wait_for};
 use crate::programs::{command, find, sources};
 use crate::runner::{Setup, Skip, skip};
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A port that nobody listens on.
+/// A port that nobody has, for TCP or UDP, and another one each time. None of those that the kernel gives to
+/// clients (`ip_local_port_range`, from 32,768 on): one of these could have it before a server does.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const PORTS: std::ops::Range<u32> = 10_000..32_768;
+    // Two programs at once begin at different ones.
+    let begin = std::process::id().wrapping_mul(101);
+    let next = || begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+    let mut ports = std::iter::repeat_with(next)
+        .map(|number| (PORTS.start + number % (PORTS.end - PORTS.start)) as u16)
+        .take(PORTS.len());
+    let is_free = |port: &u16| {
+        let address = (Ipv4Addr::LOCALHOST, *port);
+        TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+    };
+    ports.find(is_free).expect("a free port")
 }
 
 /// A server under way. Ends when it is dropped.
