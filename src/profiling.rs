@@ -193,8 +193,11 @@ pub(crate) struct ProfileWorker {
     records: Vec<Record>,
     /// How many records were made.
     made: u64,
-    /// Stacks of executables that are not to be told of.
+    /// Samples of executables that are not to be told of.
     passed_over: u64,
+    /// Samples that were not named by the deadline; and how many of them were told of.
+    late: u64,
+    late_told: u64,
     /// When stacks were last handed over.
     last: (Instant, WallTime),
 }
@@ -222,6 +225,8 @@ impl ProfileWorker {
             records: Vec::new(),
             made: 0,
             passed_over: 0,
+            late: 0,
+            late_told: 0,
             last: (Instant::now(), WallTime::now()),
         }
     }
@@ -272,7 +277,7 @@ impl ProfileWorker {
         self.namer.next_interval();
         for sample in &samples {
             if deadline.is_over() {
-                self.passed_over += sample.count;
+                self.late += sample.count;
                 continue;
             }
             self.record(sample, time, interval);
@@ -333,6 +338,7 @@ impl ProfileWorker {
         let lost = [
             (Cause::TableFull, counters.lost_table_full, self.counted.lost_table_full),
             (Cause::RingFull, counters.lost_ring_full, self.counted.lost_ring_full),
+            (Cause::StopTimeout, self.late, self.late_told),
         ];
         for (cause, count, before) in lost {
             let more = count.saturating_sub(before);
@@ -341,6 +347,7 @@ impl ProfileWorker {
             }
         }
         self.counted = counters;
+        self.late_told = self.late;
         self.deliver();
         self.delivery.lock().report_drops(now);
         let account = Account {
@@ -360,7 +367,7 @@ impl ProfileWorker {
         let mut stats = ProfileStats::default();
         stats.samples = counters.samples;
         stats.dropped = counters.lost_table_full + counters.lost_ring_full;
-        stats.passed_over = self.passed_over;
+        stats.passed_over = self.passed_over + self.late;
         stats.records = self.made;
         stats.complete = counters.complete;
         stats.cut = cut.map(|(cause, count)| CauseStats::new(cause.as_str(), count)).collect();

@@ -55,6 +55,7 @@ mod postgres;
 mod processors;
 mod profiler;
 mod profiler_builds;
+mod profiler_ends;
 mod profiler_outputs;
 mod profiler_programs;
 mod proxy_protocol;
@@ -99,6 +100,7 @@ const THEMES: &[&[runner::Test]] = &[
     proxy_protocol::TESTS,
     profiler::TESTS,
     profiler_builds::TESTS,
+    profiler_ends::TESTS,
     profiler_outputs::TESTS,
     profiler_programs::TESTS,
     processors::TESTS,

@@ -135,7 +135,7 @@ const FUZZ_RUNS: &[(&str, u64)] = &[
     ("redis", 300_000),
     ("replay", 600_000),
     ("stream", 600_000),
-    ("symbols_debugdata", 300_000),
+    ("symbols_debugdata", 150_000),
     ("symbols_elf", 20_000),
     ("symbols_lines", 60_000),
     ("symbols_lists", 200_000),

@@ -153,7 +153,8 @@ pub struct ProfileStats {
     /// Those of them that were dropped in the kernel, for whatever cause.
     pub dropped: u64,
     /// Those of them of which no record was made: of executables that are not to be told of, and
-    /// what could not be named before the session had to stop.
+    /// what could not be named before the session had to stop. The latter is also in
+    /// [`lost`](Stats::lost), and told of in-band.
     pub passed_over: u64,
     /// Records that were made of the others.
     pub records: u64,

@@ -122,6 +122,8 @@ names! {
         Malformed "malformed",
         /// Nothing that is known speaks like this.
         UnknownProtocol "unknown_protocol",
+        /// The session had to stop before a record was made of it.
+        StopTimeout "stop_timeout",
         /// The sink was too slow and its queue was full.
         QueueFull "queue_full",
         /// The sink returned an error.
