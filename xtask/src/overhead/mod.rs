@@ -35,7 +35,8 @@ bpfcc-tools and linux-headers-cloud-amd64. Needs root, and a machine with nothin
   --rounds N       pairs of rounds for each row (default 7)
   --seconds S      how long each round runs (default 3)
   --row NAME       only this row; can be given several times (see the first column); `profiler` is
-                   a table of its own: what call stacks cost, beside other profilers
+                   a table of its own: what call stacks cost, beside other profilers (all, or
+                   those that are named too)
   --instructions   instead, count instructions in virtual machines, which repeats";
 
 /// What was asked for.
@@ -79,7 +80,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<ExitCode> {
         bail!("it attaches to the kernel: run it as root");
     }
     if options.rows.iter().any(|row| row == "profiler") {
-        return profiler::measure(options.rounds).map(|()| ExitCode::SUCCESS);
+        return profiler::measure(&options).map(|()| ExitCode::SUCCESS);
     }
     for program in ["nginx", "wrk", "bpftool", "cc"] {
         installed(program).with_context(|| format!("{program} is not installed"))?;

@@ -6,9 +6,9 @@
 
 mod tracers;
 
+use super::Options;
 use super::processes;
 use super::rounds::Ratios;
-use super::tracefs::Tracefs;
 use crate::command::{cargo, command, output, root, run};
 use crate::folder::Folder;
 use anyhow::{Context, Result, bail};
@@ -37,8 +37,8 @@ const HEADING: &str = "\
 profiler              taken away a sample      kernel's    BPF     agent's    peak   whole   first flame graph
                       (middle half), ns        account, ns MiB     CPU, % 1)  MiB    stacks  small 2)  250 MB";
 
-/// Measures all rows.
-pub(super) fn measure(rounds: usize) -> Result<()> {
+/// Measures the rows that are named, or all.
+pub(super) fn measure(options: &Options) -> Result<()> {
     run(&mut cargo(&[
         "build",
         "--quiet",
@@ -53,10 +53,14 @@ pub(super) fn measure(rounds: usize) -> Result<()> {
     let large = large_program(&folder)?;
     println!("\n{HEADING}");
     let _statistics = Statistics::on()?;
-    for tracer in tracers::all() {
+    let mut wanted = tracers::all().to_vec();
+    if options.rows.len() > 1 {
+        wanted.retain(|tracer| options.wants(tracer.name()));
+    }
+    for tracer in wanted {
         match tracer.missing() {
             Some(reason) => println!("{:<21} not here: {reason}", tracer.name()),
-            None => match row(&tracer, &folder, &work, &large, rounds) {
+            None => match row(&tracer, &folder, &work, &large, options.rounds) {
                 Ok(line) => println!("{:<21} {line}", tracer.name()),
                 Err(error) => println!("{:<21} does not run: {error:#}", tracer.name()),
             },
@@ -76,7 +80,7 @@ fn row(
     large: &Path,
     rounds: usize,
 ) -> Result<String> {
-    let _tracefs = if tracer.wants_tracefs() { Tracefs::mount()? } else { None };
+    let _tracefs = tracer.tracefs()?;
     let out = folder.join("out");
     let (mut ratios, mut account) = (Ratios::default(), Account::default());
     for _ in 0..rounds {
@@ -89,7 +93,7 @@ fn row(
         ratios.push((1.0 - traced / untraced) * 1e9 / f64::from(OFTEN));
     }
     let usage = beside_others(tracer, work, &out)?;
-    let whole = tracer.chains(&out).map(|chains| share_of_whole(&chains))?;
+    let whole = tracer.chains(&out)?.map_or("-".to_owned(), |chains| share_of_whole(&chains));
     let small = first_picture(tracer, work, &out)?;
     let of_large = first_picture(tracer, large, &out)?;
     Ok(format!(

@@ -1,5 +1,6 @@
 //! Who is measured, and how each is told what to do.
 
+use super::super::tracefs::Tracefs;
 use crate::command::{installed, root};
 use anyhow::Result;
 use std::fs;
@@ -18,9 +19,13 @@ pub(super) enum Tracer {
     Bpftrace,
     /// `cargo install profile-bee --no-default-features`
     ProfileBee,
-    /// `cargo install lightswitch`
+    /// See [`LIGHTSWITCH`].
     Lightswitch,
 }
+
+/// It is linked with static libraries, of libelf-dev and zlib1g-dev.
+const LIGHTSWITCH: &str = "RUSTFLAGS='-L native=/usr/lib/x86_64-linux-gnu' cargo install --locked \
+    --no-default-features --features libbpf-rs-static lightswitch";
 
 pub(super) fn all() -> [Tracer; 6] {
     use Tracer::{Bpftrace, Lightswitch, Ours, Perf, PerfDwarf, ProfileBee};
@@ -51,13 +56,17 @@ impl Tracer {
             Self::ProfileBee => {
                 absent("probee", "cargo install --locked --no-default-features profile-bee")
             }
-            Self::Lightswitch => absent("lightswitch", "cargo install --locked lightswitch"),
+            Self::Lightswitch => absent("lightswitch", LIGHTSWITCH),
         }
     }
 
-    /// Whether it does not begin without tracefs.
-    pub(super) fn wants_tracefs(self) -> bool {
-        self == Self::ProfileBee
+    /// Mounts tracefs for those that do not begin without it.
+    pub(super) fn tracefs(self) -> Result<Option<Tracefs>> {
+        match self {
+            Self::ProfileBee => Tracefs::mount(),
+            Self::Lightswitch => Tracefs::mount_in_debugfs(),
+            Self::Ours | Self::Perf | Self::PerfDwarf | Self::Bpftrace => Ok(None),
+        }
     }
 
     /// Samples all processors for a while, and writes stacks to `out`.
@@ -95,8 +104,10 @@ impl Tracer {
                 command.args(["-t", &milliseconds, "--collapse"]).arg(out);
             }
             Self::Lightswitch => {
+                // It takes primes only.
+                let prime = if frequency == "99" { "97" } else { &frequency };
                 command = Command::new("lightswitch");
-                command.args(["--sample-freq", &frequency, "--duration", &seconds]);
+                command.args(["--sample-freq", prime, "--duration", &seconds]);
                 command.args(["--profile-format", "flame-graph", "--profile-name"]).arg(out);
             }
         }
@@ -134,19 +145,19 @@ impl Tracer {
         Some(command)
     }
 
-    /// What it wrote.
-    pub(super) fn chains(self, out: &Path) -> Result<Vec<Chain>> {
-        match self {
-            Self::Ours | Self::ProfileBee => Ok(folded(&fs::read_to_string(out)?)),
+    /// What it wrote, where that is known to be read.
+    pub(super) fn chains(self, out: &Path) -> Result<Option<Vec<Chain>>> {
+        Ok(Some(match self {
+            Self::Ours | Self::ProfileBee => folded(&fs::read_to_string(out)?),
             Self::Perf | Self::PerfDwarf => {
                 let mut script = Command::new("perf");
                 script.args(["script", "-F", "comm,ip,sym", "-i"]).arg(out);
                 let output = script.output()?;
-                Ok(blocks(&String::from_utf8_lossy(&output.stdout)))
+                blocks(&String::from_utf8_lossy(&output.stdout))
             }
-            Self::Bpftrace => Ok(blocks(&fs::read_to_string(out)?.replace("@[", "\n@[\n"))),
-            Self::Lightswitch => Ok(Vec::new()),
-        }
+            Self::Bpftrace => blocks(&fs::read_to_string(out)?.replace("@[", "\n@[\n")),
+            Self::Lightswitch => return Ok(None),
+        }))
     }
 }
 
