@@ -26,6 +26,8 @@ What to sample:
 How:
       --seconds S       for how long [default: 10]; Ctrl-C ends earlier
       --hz N            samples a second on each CPU [default: 99]
+      --cycles          by the cycles that the CPUs count, where they do: reaches code of the kernel that is
+                        not interrupted otherwise
       --by WHAT         command, process, thread, container or binary: what the stacks of are kept
                         apart [default: command; thread for the Firefox Profiler]
       --off-cpu         tell where threads wait, instead of what CPUs do
@@ -60,7 +62,8 @@ pub(crate) fn parse(
     mut other: impl FnMut(&str, &mut lexopt::Parser) -> Result<bool, lexopt::Error>,
 ) -> Result<Option<Sampling>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
-    let (mut frequency, mut lines, mut measure) = (99_u32, false, Measure::Samples);
+    let (mut frequency, mut measure) = (99_u32, Measure::Samples);
+    let (mut lines, mut cycles) = (false, false);
     let (mut tracer, mut group_by) = (Tracer::new(), None);
     let (mut duration, mut output) = (Duration::from_secs(10), None);
     while let Some(argument) = parser.next()? {
@@ -69,6 +72,7 @@ pub(crate) fn parse(
             Long("cgroup") => tracer = tracer.cgroup(cgroup(&parser.value()?)?),
             Long("seconds") => duration = parser.value()?.parse_with(seconds)?,
             Long("hz") => frequency = parser.value()?.parse()?,
+            Long("cycles") => cycles = true,
             Long("by") => group_by = Some(parser.value()?.parse_with(group)?),
             Long("off-cpu") => measure = Measure::BlockedTime,
             Long("lines") => lines = true,
@@ -91,6 +95,9 @@ pub(crate) fn parse(
     }
     if lines {
         profiling = profiling.lines();
+    }
+    if cycles {
+        profiling = profiling.cycles();
     }
     let (default, intervals) = (GroupBy::Command, false);
     Ok(Some(Sampling {
