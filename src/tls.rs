@@ -44,6 +44,8 @@ libraries! {
     GoTls Library::Go;
     /// GnuTLS.
     GnuTls Library::GnuTls;
+    /// rustls 0.23, in programs that have their symbols.
+    Rustls Library::Rustls;
     /// All that can be had.
     All Libraries::all();
 }

@@ -18,7 +18,7 @@ What to show:
       --port N          only connections with this port; can be given several times
       --cgroup ID|PATH  only processes in this cgroup: its id, or its folder under /sys/fs/cgroup;
                         can be given several times
-      --tls LIBRARIES   what is inside encrypted connections too: openssl, boringssl, go, gnutls;
+      --tls LIBRARIES   what is inside encrypted connections too: openssl, boringssl, go, gnutls, rustls;
                         several of them with commas in between, or all
       --profile HZ      sample call stacks too, so many times a second on each CPU
       --demo            start a small server and client, to have something to show; also one that

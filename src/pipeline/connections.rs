@@ -1,3 +1,6 @@
+mod halves;
+
+use self::halves::Halves;
 use super::connection::Connection;
 use super::conversation::Conversation;
 use super::options::ConnectionLimits;
@@ -35,6 +38,8 @@ pub(super) struct Connections {
     /// TLS sessions whose connection has ended, and when: a call that wrote may still be on its way
     /// back, and what it wrote is told of then.
     ending: Vec<(ConnectionId, MonotonicTime)>,
+    /// TLS sessions of which one object is written, and another one read.
+    halves: Halves,
     /// Connections with bytes that wait for others to come first.
     holding: Vec<ConnectionId>,
     /// What all connections hold, in bytes.
@@ -53,6 +58,7 @@ impl Connections {
             by_process: FxHashMap::default(),
             sessions: FxHashMap::default(),
             ending: Vec::new(),
+            halves: Halves::default(),
             holding: Vec::new(),
             memory: 0,
             hand: 0,
@@ -93,6 +99,13 @@ impl Connections {
 
     /// Takes note of a TLS session, or of what is new about it.
     pub(super) fn secure(&mut self, secure: &Secure, work: &mut Work) {
+        match secure.half {
+            Some(direction) => self.half(secure, direction, work),
+            None => self.session(secure, work),
+        }
+    }
+
+    fn session(&mut self, secure: &Secure, work: &mut Work) {
         let mut open = Open::new(secure.session, secure.time, secure.pid, Transport::Tcp);
         (open.start_time_ns, open.comm, open.cgroup) =
             (secure.start_time_ns, secure.comm, secure.cgroup);
@@ -158,6 +171,7 @@ impl Connections {
 
     /// Takes a transfer.
     pub(super) fn data(&mut self, data: &Data<'_>, work: &mut Work) {
+        let Some(data) = &self.whole(data, work) else { return };
         let index = match self.table.get_index_of(&data.connection) {
             Some(index) => index,
             None => self.insert_unknown(data, work),
@@ -176,7 +190,9 @@ impl Connections {
 
     /// Takes note of the end of a connection.
     pub(super) fn close(&mut self, close: &Close, work: &mut Work) {
-        if let Some(index) = self.table.get_index_of(&close.connection) {
+        if self.is_half(close.connection) {
+            self.half_ended(close.connection, close.time, work);
+        } else if let Some(index) = self.table.get_index_of(&close.connection) {
             self.remove(index, close.positions, close.time, work);
             work.stats.connections.closed += 1;
         }
@@ -205,6 +221,7 @@ impl Connections {
             connection.holding
         });
         self.end_overdue_sessions(now, work);
+        self.expire_halves(now, work);
         // A part of the table each time: all of it in a minute or so.
         for _ in 0..self.table.len().min(64 + self.table.len() / 512) {
             let index = self.advance_hand();
@@ -217,6 +234,7 @@ impl Connections {
 
     /// Ends all connections.
     pub(super) fn finish(&mut self, now: MonotonicTime, work: &mut Work) {
+        self.finish_halves(work);
         // In the order in which they came, to make the same of the same events.
         for (_, mut connection) in self.table.drain(..) {
             connection.finish([None; 2], now, work);
@@ -224,6 +242,7 @@ impl Connections {
         self.by_process.clear();
         self.sessions.clear();
         self.ending.clear();
+        self.clear_halves();
         self.holding.clear();
         self.memory = 0;
     }
@@ -277,8 +296,9 @@ impl Connections {
     }
 
     fn forget(&mut self, index: usize, now: MonotonicTime, work: &mut Work) {
-        if let Some((id, _)) = self.table.get_index(index) {
+        if let Some((id, connection)) = self.table.get_index(index) {
             work.requests.push(Request::Forget(*id));
+            self.halves.forget(*id, connection.carrier, work);
             self.remove(index, [None; 2], now, work);
             work.stats.connections.evicted += 1;
         }
@@ -294,6 +314,7 @@ impl Connections {
         let Some((id, mut connection)) = self.table.swap_remove_index(index) else { return };
         self.memory -= connection.memory;
         connection.finish(positions, time, work);
+        self.halves.removed(id, connection.carrier);
         for user in &connection.users {
             if let Some(connections) = self.by_process.get_mut(user) {
                 connections.remove(&id);

@@ -186,6 +186,10 @@ impl Pipeline {
         if missed > 0 {
             self.work.losses.add((Stage::Kernel, Cause::ProbeMissed), None, missed, 0);
         }
+        let unproven = counters.unproven_calls.saturating_sub(self.counters.unproven_calls);
+        if unproven > 0 {
+            self.work.losses.add((Stage::Kernel, Cause::Unobserved), None, unproven, 0);
+        }
         self.counters = counters;
     }
 
@@ -221,6 +225,7 @@ impl Pipeline {
         stats.capture.events_malformed = self.counters.malformed;
         stats.capture.bytes_captured = self.counters.captured_bytes;
         stats.tls.calls_unmatched = self.counters.unmatched_calls;
+        stats.tls.calls_unproven = self.counters.unproven_calls;
         stats
     }
 

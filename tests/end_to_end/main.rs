@@ -79,6 +79,7 @@ const THEMES: &[&[runner::Test]] = &[
     encrypted::boringssl::TESTS,
     encrypted::go::TESTS,
     encrypted::others::TESTS,
+    encrypted::rustls::TESTS,
     encrypted::shared::TESTS,
     encrypted::ktls::TESTS,
     encrypted::uprobes::TESTS,

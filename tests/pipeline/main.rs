@@ -11,6 +11,7 @@ mod account;
 mod answers;
 mod bounds;
 mod connections;
+mod halves;
 mod protocols;
 mod sinks;
 mod wire;

@@ -123,6 +123,29 @@ impl Wire {
         self.events.push(Told::Secure(secure));
     }
 
+    /// Half a session, or that its connection is known.
+    pub(crate) fn half(&mut self, session: u64, direction: Direction, carrier: Option<u64>) {
+        self.half_by(session, direction, carrier, |_| ());
+    }
+
+    /// The same, with something else about it.
+    pub(crate) fn half_by(
+        &mut self,
+        session: u64,
+        direction: Direction,
+        carrier: Option<u64>,
+        change: impl FnOnce(&mut Secure),
+    ) {
+        self.positions.entry((session, direction)).or_insert(0);
+        let mut secure = Secure::new(ConnectionId(session), self.tick(), Pid(10));
+        secure.carrier = carrier.map(ConnectionId);
+        secure.half = Some(direction);
+        secure.from_start = true;
+        secure.library = Some(Library::Rustls);
+        change(&mut secure);
+        self.events.push(Told::Secure(secure));
+    }
+
     pub(crate) fn exit(&mut self, pid: u32) {
         let time = self.tick();
         self.events.push(Told::Exit { pid: Pid(pid), time });

@@ -138,6 +138,11 @@ pub struct TlsStats {
     /// Calls of a library's functions that were seen to return, but not to begin, because they were
     /// under way when the function was probed: their bytes are not known.
     pub calls_unmatched: u64,
+    /// Calls of a library's functions that were not understood, because their arguments and results were
+    /// not what they are in the versions that are known: their bytes are not known, and what follows
+    /// is told of as a session that was joined. Each is also told of as lost, by
+    /// [`Cause::Unobserved`].
+    pub calls_unproven: u64,
 }
 
 /// Sampled call stacks.
@@ -315,11 +320,13 @@ impl fmt::Display for ParserStats {
 
 impl fmt::Display for TlsStats {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sessions, sessions_on_connections, sessions_joined, calls_unmatched } = self;
+        let Self { sessions, sessions_on_connections, sessions_joined, .. } = self;
+        let Self { calls_unmatched, calls_unproven, .. } = self;
         write!(
             formatter,
             "{sessions} sessions, {sessions_on_connections} on a connection that is known, \
-             {sessions_joined} not seen from their beginning, {calls_unmatched} calls were under way before"
+             {sessions_joined} not seen from their beginning, {calls_unmatched} calls were under way before, \
+             {calls_unproven} were not understood"
         )
     }
 }

@@ -24,6 +24,8 @@ const FLAG_RECEIVED_KNOWN: u8 = 4;
 const FLAG_OTHER_KNOWN: u8 = 8;
 const FLAG_FROM_START: u8 = 16;
 const FLAG_BY_KERNEL: u8 = 32;
+const FLAG_HALF: u8 = 64;
+const FLAG_FILTERED: u8 = 128;
 
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
@@ -182,6 +184,13 @@ impl Header {
                 .filter(|carrier| carrier.0 != 0),
             from_start: self.flags & FLAG_FROM_START != 0,
             by_kernel: self.flags & FLAG_BY_KERNEL != 0,
+            half: match (self.flags & FLAG_HALF, self.direction) {
+                (0, _) => None,
+                (_, 0) => Some(Direction::Sent),
+                (_, 1) => Some(Direction::Received),
+                _ => return None,
+            },
+            filtered: self.flags & FLAG_FILTERED != 0,
             time: self.time,
             pid: Pid(u32_at(fixed, EVENT_SIZE + 24)?),
             start_time_ns: u64_at(fixed, EVENT_SIZE)?,

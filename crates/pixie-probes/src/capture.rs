@@ -130,7 +130,9 @@ fn start_tls(
     }
     let started = loaded.tls_programs(options.uprobes, btf, notes).and_then(|programs| {
         let uprobes = programs.uprobes();
-        let tracker = Tracker::start(programs, options.tls, &options.filter, options.include_self)?;
+        let marks = loaded.take_tls_processes()?;
+        let CaptureOptions { filter, tls, include_self, .. } = options;
+        let tracker = Tracker::start(programs, marks, *tls, filter, *include_self)?;
         Ok((uprobes, tracker))
     });
     match started {
@@ -239,7 +241,7 @@ impl EventSource for Capture {
             missed: self.loaded.missed(),
             ..Counters::default()
         };
-        for [reserved, dropped, dropped_bytes, captured, unmatched, ..] in
+        for [reserved, dropped, dropped_bytes, captured, unmatched, unproven, ..] in
             self.loaded.account().unwrap_or([[0; abi::COUNTERS]; abi::COUNTER_SLOTS])
         {
             counters.reserved += reserved;
@@ -247,6 +249,7 @@ impl EventSource for Capture {
             counters.dropped_bytes += dropped_bytes;
             counters.captured_bytes += captured;
             counters.unmatched_calls += unmatched;
+            counters.unproven_calls += unproven;
         }
         counters
     }

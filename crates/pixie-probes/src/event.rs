@@ -72,6 +72,11 @@ pub struct Secure {
     pub from_start: bool,
     /// The library leaves it to the kernel to encrypt what is sent (kTLS).
     pub by_kernel: bool,
+    /// The only direction in which it goes: of some libraries, an object that is read and one that is
+    /// written belong together as two that the same connection carries.
+    pub half: Option<Direction>,
+    /// Only some ports are asked for, so that it is of no interest until its carrier is known.
+    pub filtered: bool,
     /// When.
     pub time: MonotonicTime,
     /// The process.
@@ -99,6 +104,8 @@ impl Secure {
             carrier: None,
             from_start: false,
             by_kernel: false,
+            half: None,
+            filtered: false,
             time,
             pid,
             start_time_ns: 0,
@@ -252,4 +259,7 @@ pub struct Counters {
     /// Calls of TLS functions that were seen to return, but not to begin: they were under way when
     /// the function was probed.
     pub unmatched_calls: u64,
+    /// Calls of rustls that were not understood: what went in, what came out and the TLS record did not
+    /// agree.
+    pub unproven_calls: u64,
 }

@@ -46,7 +46,11 @@ const TLS_MAPS: &[&str] = &[
     "tls_printers",
     "tls_pending",
     "tls_missed",
-    "go_processes",
+    "tls_processes",
+    "rustls_calls",
+    "rustls_reads",
+    "rustls_sequences",
+    "rustls_turns",
     "transfers_of_threads",
 ];
 
@@ -217,6 +221,14 @@ impl Loaded {
     /// How often the kernel did not run one of the programs.
     pub(crate) fn missed(&self) -> u64 {
         self.programs.iter().filter_map(|program| sys::recursion_misses(program.as_fd()).ok()).sum()
+    }
+
+    /// The map of what is to be known of processes, to write. Programs must be loaded by then.
+    pub(crate) fn take_tls_processes(
+        &mut self,
+    ) -> Result<maps::HashMap<MapData, u32, u8>, BoxError> {
+        let map = self.ebpf.take_map("tls_processes").ok_or("the object has no such map")?;
+        Ok(maps::HashMap::try_from(map)?)
     }
 
     /// The map of verdicts, to write.

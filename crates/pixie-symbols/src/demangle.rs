@@ -4,7 +4,8 @@ use std::borrow::Cow;
 const LONGEST: usize = 32 << 10;
 
 /// The name as its language writes it: C++ (Itanium), Rust (legacy and v0), or the name itself.
-pub(crate) fn demangle(name: &[u8]) -> Cow<'_, str> {
+#[must_use]
+pub fn demangle(name: &[u8]) -> Cow<'_, str> {
     match String::from_utf8_lossy(name) {
         Cow::Borrowed(name) if name.len() <= LONGEST && name.starts_with("_") => {
             symbolic_demangle::demangle(name)

@@ -48,6 +48,7 @@ mod symbols;
 pub use build_id::BuildId;
 pub use code::{AttachPoints, ProbePlace};
 pub use contents::Contents;
+pub use demangle::demangle;
 pub use elf::{ElfError, ElfFile, FoundFunction, Machine, Section, Segment, Wanted};
 pub use go::{
     GoAttachPoints, GoBinary, GoBuildInfo, GoDeferred, GoError, GoFoundFunction, GoFrame,

@@ -82,7 +82,8 @@ impl Watch {
     pub(crate) fn wait_until_probed_in(&self, setup: &Setup, pid: u32, part: &str) {
         wait_for(&format!("probe in process {pid}"), setup.patience(ATTACHED), || {
             let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-            let reads = |name: &String| name.contains("ead") || name.contains("recv");
+            let reads =
+                |name: &String| ["ead", "recv", "decrypt"].iter().any(|part| name.contains(part));
             let traffic = self.report().traffic?;
             let files = traffic.tls.iter().filter(|file| file.attached.iter().any(reads));
             let path = |file: &TlsFile| file.path.to_string_lossy().into_owned();

@@ -9,6 +9,7 @@ pub(crate) mod lifetimes;
 pub(crate) mod openssl;
 pub(crate) mod others;
 pub(crate) mod peers;
+pub(crate) mod rustls;
 pub(crate) mod shared;
 pub(crate) mod signatures;
 pub(crate) mod uprobes;

@@ -1,18 +1,14 @@
-//! Other libraries: GnuTLS; and rustls, which is not covered, and is named.
+//! Other libraries: GnuTLS.
 
 use super::exchange::{Library, SYSTEM, check};
 use super::peers;
-use crate::process::{self, Running, wait_for};
+use crate::process::Running;
 use crate::programs::command;
 use crate::runner::{Outcome, Setup, tests};
-use crate::servers::free_port;
 use pixie::id::Role;
-use pixie::tls::OpenSsl;
-use std::process::Command;
-use std::time::Duration;
 
 tests! {
-    once: gnutls_of_wget, rustls_is_named;
+    once: gnutls_of_wget;
 }
 
 /// wget gets two files, over one connection.
@@ -38,33 +34,5 @@ fn gnutls_of_wget(setup: &Setup) -> Outcome {
     check(&observed, Role::Client, gnutls, pid, &expected);
     check(&observed, Role::Server, SYSTEM, server.pid(), &expected);
     observed.check_ends_agree();
-    Ok(())
-}
-
-/// With its symbols and without, and only where all libraries are asked for.
-fn rustls_is_named(setup: &Setup) -> Outcome {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let [whole, stripped] = ["whole", "stripped"].map(|name| folder.path().join(name));
-    std::fs::copy(peers::rustls()?, &whole).expect("a folder of our own");
-    process::run(command("strip")?.arg("-o").args([&stripped, &whole]));
-    let all = setup.watch_tls(free_port());
-    let some = setup.watch(setup.tracer().tls(OpenSsl).port(free_port()));
-    let mut programs = [&whole, &stripped].map(|file| Running::start(&mut Command::new(file)));
-    for program in &mut programs {
-        assert!(program.line().is_some_and(|said| said.starts_with("ready ")), "it uses rustls");
-    }
-    for file in [&whole, &stripped] {
-        let named = wait_for("word of it", setup.patience(Duration::from_secs(60)), || {
-            all.report().traffic?.tls.into_iter().find(|found| found.path == *file)
-        });
-        assert!(named.attached.is_empty() && named.library.is_none(), "{named:?}");
-        let notes = named.notes.join("\n");
-        assert!(notes.contains("rustls 0.23.46") && notes.contains("not covered"), "{named:?}");
-    }
-    programs.into_iter().for_each(|program| drop(program.succeed()));
-    all.stop_after(0);
-    let observed = some.stop_after(0);
-    let found = &observed.report.traffic.as_ref().expect("it was captured").tls;
-    assert!(found.iter().all(|file| !file.path.starts_with(folder.path())), "{found:?}");
     Ok(())
 }

@@ -36,6 +36,23 @@ impl Peer {
         command
     }
 
+    /// The program.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The same by another program.
+    pub(crate) fn by(&self, program: PathBuf) -> Self {
+        Self { program, ..self.clone() }
+    }
+
+    /// The same with this in its environment.
+    pub(crate) fn with(&self, name: &'static str, value: &str) -> Self {
+        let mut peer = self.clone();
+        peer.environment.push((name, value.into()));
+        peer
+    }
+
     /// Starts it as a server: `what` it is called by, and its options.
     pub(crate) fn serve(&self, setup: &Setup, what: &[&str]) -> Result<Server, Skip> {
         let (folder, port) = (folder(self.chroot.as_ref()), free_port());
@@ -275,11 +292,29 @@ pub(crate) fn curl(
     Ok(curl)
 }
 
-/// A program with rustls in it. It serves nobody.
-pub(crate) fn rustls() -> Result<PathBuf, Skip> {
-    let dependency = "rustls = { version = \"=0.23.46\", default-features = false, \
-                      features = [\"ring\", \"std\"] }";
-    fetch::rust_program("rustls-0.23.46", dependency, &source("rustls.rs")?, &[])
+/// `rustls.rs`. Where there are no registries, it comes ready-made.
+pub(crate) fn rustls() -> Result<Peer, Skip> {
+    match built_before("rustls")? {
+        Some(program) => Ok(Peer::new(program, &[])),
+        None => rustls_with("ring"),
+    }
+}
+
+/// The same, with the other library for cryptography.
+pub(crate) fn rustls_with_aws_lc() -> Result<Peer, Skip> {
+    rustls_with("aws_lc_rs")
+}
+
+fn rustls_with(cryptography: &str) -> Result<Peer, Skip> {
+    let dependencies = format!(
+        "rustls = {{ version = \"=0.23.46\", default-features = false, \
+                    features = [\"{cryptography}\", \"std\", \"tls12\"] }}\n\
+         tokio-rustls = {{ version = \"=0.26.6\", default-features = false, features = [\"tls12\"] }}\n\
+         tokio = {{ version = \"=1.54.1\", features = [\"io-util\", \"net\", \"rt\"] }}"
+    );
+    let name = format!("rustls-0.23.46-{cryptography}");
+    let program = fetch::rust_program(&name, &dependencies, &source("rustls.rs")?, &[]);
+    Ok(Peer::new(program?, &[]))
 }
 
 /// `boring.rs`, which has BoringSSL inside by the crate of that name, built with CMake from PyPI.

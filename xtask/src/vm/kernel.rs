@@ -174,7 +174,7 @@ fn entry(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
 }
 
 /// Where what takes time to get is kept, outside of the project.
-fn cache() -> Result<PathBuf> {
+pub(super) fn cache() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let folder = match (set("XDG_CACHE_HOME"), set("HOME")) {
         (Some(cache), _) => PathBuf::from(cache),

@@ -1,6 +1,7 @@
 //! What the end-to-end tests need in a virtual machine.
 
 use super::image::Image;
+use super::kernel::cache;
 use crate::command::{cargo, command, installed, output, root, run};
 use crate::steps::Log;
 use anyhow::{Context, Result, bail};
@@ -42,7 +43,7 @@ impl Tests {
     /// Adds it and all it needs to an image. `work` is a temporary folder.
     pub(crate) fn add_to(&self, image: &mut Image, work: &Path, log: &Log) -> Result<()> {
         image.program_as(&strip(&self.0, work)?, &self.0.to_string_lossy())?;
-        for program in ours(work)?.into_iter().chain(of_go(work, log)?) {
+        for program in ours(work)?.into_iter().chain(of_go(work, log)?).chain(of_rust(work, log)?) {
             let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
             image.program_as(&program, &format!("{OURS}/{name}"))?;
         }
@@ -104,6 +105,19 @@ fn of_go(work: &Path, log: &Log) -> Result<Option<PathBuf>> {
     let mut go = command("go", &["build", "-o"]);
     go.arg(&program).arg(source).env("CGO_ENABLED", "0").env("GO111MODULE", "off");
     run(go.env("GOTOOLCHAIN", "local").env("GOPROXY", "off").env("GOFLAGS", ""))?;
+    Ok(Some(program))
+}
+
+/// Takes the program with rustls that the end-to-end tests have built, if they have. It is traced by its
+/// symbols.
+fn of_rust(work: &Path, log: &Log) -> Result<Option<PathBuf>> {
+    let built = cache()?.join("rust/rustls-0.23.46-ring/program");
+    if !built.is_file() {
+        log.line("the program with rustls was not built yet, and will be missing in the machine");
+        return Ok(None);
+    }
+    let program = work.join("rustls");
+    fs::copy(&built, &program)?;
     Ok(Some(program))
 }
 

@@ -48,6 +48,8 @@ enum event_flag {
 	FLAG_OTHER_KNOWN = 8,    /* data: `other` is known */
 	FLAG_FROM_START = 16,    /* session: its handshake was seen to begin */
 	FLAG_BY_KERNEL = 32,     /* session: the kernel encrypts what is sent */
+	FLAG_HALF = 64,          /* session: it goes in the event's direction alone */
+	FLAG_FILTERED = 128,     /* session: of no interest until its connection is known */
 };
 
 /* What every event starts with. */
@@ -134,7 +136,8 @@ struct counters {
 	__u64 dropped_bytes;
 	__u64 captured_bytes;
 	__u64 unmatched; /* TLS calls that were seen to end, but not to begin */
-	__u64 _pad[3];
+	__u64 unproven;  /* calls of rustls whose arguments and results did not agree */
+	__u64 _pad[2];
 };
 
 #define COUNTER_SLOTS 64

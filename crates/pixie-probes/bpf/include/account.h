@@ -74,6 +74,14 @@ static __always_inline void count_unmatched(void)
 		add(&mine->unmatched, 1);
 }
 
+static __always_inline void count_unproven(void)
+{
+	struct counters *mine = my_counters();
+
+	if (mine)
+		add(&mine->unproven, 1);
+}
+
 static __always_inline void count_dropped(__u64 events, __u64 bytes)
 {
 	struct counters *mine = my_counters();

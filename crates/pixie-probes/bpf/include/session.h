@@ -32,6 +32,13 @@ struct tls_object {
 	__u64 pid;
 };
 
+/* Of some libraries, one object is what is written, and another one what is read. */
+enum half {
+	WHOLE,
+	HALF_SENT,
+	HALF_RECEIVED,
+};
+
 struct tls_session {
 	struct state state; /* of the plaintext; its connection is the session's number */
 	__u64 carrier;      /* the connection that carries it; 0 when it is not known */
@@ -40,7 +47,7 @@ struct tls_session {
 	__u8 from_start; /* its handshake was seen to begin */
 	__u8 ending;     /* it ends when the write that is under way has returned */
 	__u8 by_kernel;  /* the kernel encrypts what is sent */
-	__u8 _pad;
+	__u8 half;       /* enum half */
 };
 
 /* Who is inside a call: a thread or, of a Go program, a goroutine (then `thread` is the process). */
@@ -130,6 +137,7 @@ struct tls_printed {
 	__u64 object;
 	__u32 target;
 	__u32 flags; /* enum call_flag */
+	__u64 session; /* of rustls: which of those that the object was in turn */
 };
 
 /* Ciphertext that left a library into memory, by the hash of its first bytes: whose it is. */
@@ -148,18 +156,19 @@ struct {
 	__type(value, __u8);
 } tls_printers SEC(".maps");
 
-enum go_abi {
-	GO_REGISTERS = 1,
+enum tls_process {
+	GO_REGISTERS = 1, /* calls are goroutines', and have this ABI */
 	GO_STACK = 2,
+	HAS_RUSTLS = 3,
 };
 
-/* Processes in which calls are goroutines', and their ABI. */
+/* Processes of which there is something to know: enum tls_process. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, __u32);
 	__type(value, __u8);
-} go_processes SEC(".maps");
+} tls_processes SEC(".maps");
 
 /*
  * No two sessions begin on one CPU within a nanosecond. A count would not do: these programs can be
@@ -204,6 +213,10 @@ static __noinline void announce_session(struct tls_session *session)
 	secure->event.connection = session->state.connection;
 	secure->event.flags = (session->from_start ? FLAG_FROM_START : 0) |
 			      (session->by_kernel ? FLAG_BY_KERNEL : 0);
+	if (session->half) {
+		secure->event.direction = session->half == HALF_SENT ? SENT : RECEIVED;
+		secure->event.flags |= settings.filter_ports ? FLAG_HALF | FLAG_FILTERED : FLAG_HALF;
+	}
 	secure->start_time = session->start_time;
 	secure->cgroup = bpf_get_current_cgroup_id();
 	secure->carrier = session->carrier;
@@ -291,8 +304,10 @@ static __noinline struct tls_session *make_session(__u64 object, __u64 carrier, 
 		session->state.pid = 0;
 	}
 	session->state.flags &= ~STATE_EXCLUDED;
-	/* Where only some ports are asked for, it has to be known to be on one of them. */
-	if (settings.filter_ports && (flags & CALL_UNWANTED || !session->carrier))
+	/* Where only some ports are asked for, it has to be known to be on one of them. User space waits
+	 * until that is known of halves. */
+	if (settings.filter_ports &&
+	    (flags & CALL_UNWANTED || (!session->carrier && !session->half)))
 		session->state.flags |= STATE_EXCLUDED;
 	else if (session->state.pid != pid)
 		announce_session(session);
@@ -338,16 +353,23 @@ static __always_inline __u8 begins_record(__u64 address)
 	return 0;
 }
 
+#define PRINT_START 0xcbf29ce484222325ULL
+
+static __always_inline __u64 print_step(__u64 hash, __u64 word)
+{
+	return ((hash >> 29) ^ hash ^ word) * 0x9e3779b97f4a7c15ULL;
+}
+
 /* 0 when there is not enough of it. */
 static __always_inline __u64 print_of(__u64 address)
 {
-	__u64 hash = 0xcbf29ce484222325ULL, word;
+	__u64 hash = PRINT_START, word;
 
 #pragma unroll
 	for (int at = 0; at < PRINTED_BYTES; at += sizeof(word)) {
 		if (bpf_probe_read_user(&word, sizeof(word), (void *)(address + at)))
 			return 0;
-		hash = ((hash >> 29) ^ hash ^ word) * 0x9e3779b97f4a7c15ULL;
+		hash = print_step(hash, word);
 	}
 	return hash | 1;
 }
@@ -364,22 +386,27 @@ static __noinline struct tls_printed *printed_by(__u64 address, __u32 pid)
 }
 
 /* The call that the current task is in; `caller` is who makes it. */
-static __always_inline struct tls_call *call_under_way(struct tls_caller *caller, __u32 pid)
+static __always_inline struct tls_call *call_under_way(struct tls_caller *caller, __u32 pid,
+						       bool *has_rustls)
 {
 	struct tls_call *call;
-	__u8 *abi;
+	__u8 *process;
 
 	caller->thread = bpf_get_current_pid_tgid();
 	caller->goroutine = 0;
 	call = bpf_map_lookup_elem(&tls_calls, caller);
 	if (call && call->object)
 		return call;
-	abi = bpf_map_lookup_elem(&go_processes, &pid);
-	if (!abi)
+	process = bpf_map_lookup_elem(&tls_processes, &pid);
+	if (!process)
 		return NULL;
+	if (*process == HAS_RUSTLS) {
+		*has_rustls = true;
+		return NULL;
+	}
 	caller->thread = pid;
-	caller->goroutine = *abi == GO_REGISTERS ? goroutine_by_register() :
-						   goroutine_by_thread();
+	caller->goroutine = *process == GO_REGISTERS ? goroutine_by_register() :
+						       goroutine_by_thread();
 	call = bpf_map_lookup_elem(&tls_calls, caller);
 	return call && call->object ? call : NULL;
 }
@@ -418,21 +445,26 @@ static __always_inline bool is_plaintext(struct tls_call *call, __u32 direction,
  * A transfer on a socket, which may be of a TLS session's ciphertext. It is if it begins with what
  * a library gave out before, or if it begins with a record and is done from inside the library:
  * functions of the program that the library calls do other things, such as looking up names.
+ *
+ * True where it is another library's, as far as it is any's.
  */
-static __noinline void seen_by_tls(struct state *state, __u32 direction, __u64 kind, __u64 address)
+static __noinline bool seen_by_tls(struct state *state, __u32 direction, __u64 kind, __u64 address)
 {
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct tls_printed *printed = NULL;
+	bool has_rustls = false;
 	struct tls_caller caller;
-	struct tls_call *call = call_under_way(&caller, pid);
+	struct tls_call *call = call_under_way(&caller, pid, &has_rustls);
 
 	if (call && call->carrier == state->connection) {
 		if (is_plaintext(call, direction, kind, address))
 			call->flags |= CALL_BY_KERNEL;
-		return;
+		return false;
 	}
+	if (has_rustls)
+		return true;
 	if (!call && (direction != SENT || state->flags & STATE_SECURED))
-		return;
+		return false;
 	address = first_address(kind, address);
 	if (direction == SENT)
 		printed = printed_by(address, pid);
@@ -442,14 +474,17 @@ static __noinline void seen_by_tls(struct state *state, __u32 direction, __u64 k
 			     printed->flags | (state->flags & STATE_EXCLUDED ? CALL_UNWANTED : 0));
 		if (call && call->object == printed->object)
 			carried_by(&caller, call, state, 0);
-		return;
+		return false;
 	}
 	if (!call || (direction == SENT && call->printed))
-		return;
+		return false;
 	address = begins_record(address);
 	if (address)
 		carried_by(&caller, call, state,
 			   address == TLS_HANDSHAKE_RECORD ? CALL_FROM_START : 0);
+	return false;
 }
+
+#include "rustls_carrier.h"
 
 #endif

@@ -396,11 +396,13 @@ static __always_inline int go_begins(struct pt_regs *registers, __u8 kind, __u8 
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct tls_caller caller = {};
 	struct tls_call call = {};
+	__u8 *known;
 
 	if (!find_goroutine(&caller, &call.frame, g, PT_REGS_SP(registers)))
 		return 0;
-	if (!bpf_map_lookup_elem(&go_processes, &pid))
-		bpf_map_update_elem(&go_processes, &pid, &abi, BPF_ANY);
+	known = bpf_map_lookup_elem(&tls_processes, &pid);
+	if (!known || *known != abi)
+		bpf_map_update_elem(&tls_processes, &pid, &abi, BPF_ANY);
 	call.object = object;
 	call.buffer = buffer;
 	call.kind = kind;
@@ -510,5 +512,7 @@ int go_stack_free(struct pt_regs *registers)
 {
 	return ends(on_stack(registers, 1));
 }
+
+#include "rustls.h"
 
 #endif

@@ -424,8 +424,8 @@ static __always_inline void transferred(__u32 slot, struct sock *sk, struct stat
 
 	tell_transfer(slot, sk, state, direction, length, payload);
 	/* Afterwards, so that a hello is told of before the session that it begins. */
-	if (settings.tls && length)
-		seen_by_tls(state, direction, kind, address);
+	if (settings.tls && length && seen_by_tls(state, direction, kind, address))
+		seen_by_rustls(state, direction, kind, address, length);
 }
 
 #endif

@@ -135,6 +135,7 @@ fn every_object_has_the_layouts_that_are_read() {
             ("counters", "dropped_bytes", 16),
             ("counters", "captured_bytes", 24),
             ("counters", "unmatched", 32),
+            ("counters", "unproven", 40),
             ("settings", "message_bytes", std::mem::offset_of!(Settings, message_bytes)),
             ("settings", "shards", std::mem::offset_of!(Settings, shards)),
             ("settings", "filter_pids", std::mem::offset_of!(Settings, filter_pids)),

@@ -37,6 +37,10 @@ pub(crate) const PROGRAMS: &[&str] = &[
     "go_stack_write",
     "go_stack_free",
     "go_stack_returns",
+    "rustls_encrypt",
+    "rustls_decrypt",
+    "rustls_returns",
+    "rustls_returned",
 ];
 
 /// The programs that are loaded, by name.
@@ -147,7 +151,9 @@ fn begins(abi: Abi, call: Call) -> Option<&'static str> {
         (Abi::GoStack, Call::Read) => "go_stack_read",
         (Abi::GoStack, Call::Write) => "go_stack_write",
         (Abi::GoStack, Call::Free) => "go_stack_free",
-        (Abi::GoRegisters | Abi::GoStack, _) => return None,
+        (Abi::Rust, Call::Encrypt) => "rustls_encrypt",
+        (Abi::Rust, Call::Decrypt) => "rustls_decrypt",
+        _ => return None,
     })
 }
 
@@ -157,6 +163,7 @@ fn returns(abi: Abi) -> &'static str {
         Abi::C => "tls_returns",
         Abi::GoRegisters => "go_returns",
         Abi::GoStack => "go_stack_returns",
+        Abi::Rust => "rustls_returns",
     }
 }
 
@@ -195,6 +202,9 @@ fn request(
         Returns::At(offsets) => {
             let offsets = deferred.map_or(offsets, |deferred| &deferred.other_returns);
             add(When::Returns, returns(abi), offsets);
+        }
+        Returns::Uretprobe(offset) if abi == Abi::Rust => {
+            add(When::Returned, "rustls_returned", &[*offset]);
         }
         // Go moves stacks while functions run, and with them the return address.
         Returns::Uretprobe(_) if abi != Abi::C => {

@@ -63,7 +63,9 @@ impl fmt::Debug for Libraries {
 
 /// The name is not one of a library's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no TLS library {0:?}: it is one of openssl, boringssl, go, gnutls and all")]
+#[error(
+    "there is no TLS library {0:?}: it is one of openssl, boringssl, go, gnutls, rustls and all"
+)]
 pub struct UnknownLibrary(String);
 
 impl FromStr for Libraries {

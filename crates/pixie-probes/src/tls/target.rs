@@ -17,11 +17,14 @@ pub enum Library {
     Go,
     /// GnuTLS.
     GnuTls,
+    /// rustls 0.23.
+    Rustls,
 }
 
 impl Library {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::OpenSsl, Self::BoringSsl, Self::Go, Self::GnuTls];
+    pub const ALL: [Self; 5] =
+        [Self::OpenSsl, Self::BoringSsl, Self::Go, Self::GnuTls, Self::Rustls];
 
     /// Its name in records and on a command line.
     #[must_use]
@@ -31,6 +34,7 @@ impl Library {
             Self::BoringSsl => "boringssl",
             Self::Go => "go",
             Self::GnuTls => "gnutls",
+            Self::Rustls => "rustls",
         }
     }
 }
@@ -51,6 +55,9 @@ pub enum Abi {
     GoRegisters,
     /// Go before 1.17: on the stack.
     GoStack,
+    /// Rust's, which nothing promises, as far as it is that of C: the address of a large result is the
+    /// first argument, and is returned.
+    Rust,
 }
 
 /// What a function does, which tells what its arguments mean.
@@ -80,6 +87,10 @@ pub enum Call {
     Free,
     /// `int f(bio, bytes, length)`: ciphertext, or what becomes it, leaves the library.
     BioWrite,
+    /// `rustls::crypto::cipher::MessageEncrypter::encrypt`.
+    Encrypt,
+    /// `rustls::crypto::cipher::MessageDecrypter::decrypt`.
+    Decrypt,
 }
 
 /// Where a function returns.
@@ -133,7 +144,8 @@ pub struct Target {
 impl Target {
     /// Whether plaintext passes through it. OpenSSL's other library only knows the ciphertext.
     pub(crate) fn has_plaintext(&self) -> bool {
-        self.points.iter().any(|point| matches!(point.call, Call::Read | Call::ReadEx))
+        let takes = |call| matches!(call, Call::Read | Call::ReadEx | Call::Decrypt);
+        self.points.iter().any(|point| takes(point.call))
     }
 }
 

@@ -6,9 +6,10 @@ use super::inspect::inspect;
 use super::known::Known;
 use super::safety;
 use super::target::{Abi, Found, Key, Target};
-use super::{Libraries, TlsFile};
+use super::{Libraries, Library, TlsFile};
 use crate::options::Filter;
 use crate::sys::Uprobe;
+use aya::maps::{self, MapData};
 use pixie_core::id::Pid;
 use pixie_symbols::ElfFile;
 use std::collections::{HashMap, HashSet};
@@ -42,6 +43,7 @@ impl Tracker {
     /// Starts the thread, and waits until it has looked at the processes that run now.
     pub(crate) fn start(
         programs: Programs,
+        marks: Marks,
         libraries: Libraries,
         filter: &Filter,
         include_self: bool,
@@ -51,6 +53,7 @@ impl Tracker {
         let known = Known::default();
         let mut files = Files {
             programs,
+            marks,
             libraries,
             wanted: Wanted::new(filter, include_self),
             known: known.clone(),
@@ -124,7 +127,7 @@ impl Probed {
             // By its descriptor: whatever has become of its path.
             let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
             // Go's returns are not caught, so nothing forbids that.
-            let forbidden = forbidden.filter(|_| target.abi == Abi::C);
+            let forbidden = forbidden.filter(|_| matches!(target.abi, Abi::C | Abi::Rust));
             let place = Place { path: &path, number: self.number, pid };
             Ok(attach::attach(programs, target, &place, forbidden))
         });
@@ -140,8 +143,17 @@ impl Probed {
     }
 }
 
+/// What the kernel's programs are to know of processes.
+type Marks = maps::HashMap<MapData, u32, u8>;
+
+/// `HAS_RUSTLS`: where such a process reads to is to be noted, before it first calls rustls.
+const HAS_RUSTLS: u8 = 3;
+/// `BPF_NOEXIST` of linux/bpf.h.
+const UNLESS_KNOWN: u64 = 1;
+
 struct Files {
     programs: Programs,
+    marks: Marks,
     libraries: Libraries,
     wanted: Wanted,
     known: Known,
@@ -196,6 +208,11 @@ impl Files {
         probed.left = None;
         self.by_process.entry(found.pid).or_default().push(key);
         self.known.mapped(probed.number, found.pid);
+        if probed.target.as_ref().is_some_and(|target| target.library == Library::Rustls) {
+            // Were it to fail, or were the number not the one that the kernel knows, the first call
+            // would do it.
+            drop(self.marks.insert(found.pid.0, HAS_RUSTLS, UNLESS_KNOWN));
+        }
         self.known.update(probed.place, |file| file.processes = probed.processes.len());
         let forbidden = safety::forbids_uretprobes(found.pid);
         // Where only some processes are asked for, others need not pay for it.

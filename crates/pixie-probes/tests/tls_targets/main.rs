@@ -152,7 +152,45 @@ fn main() -> ExitCode {
         Ok(())
     }));
     trials.extend(go::trials());
+    trials.push(rustls());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// In the program of the end-to-end tests, if they have built it.
+fn rustls() -> Trial {
+    let path = cache().map(|cache| cache.join("rust/rustls-0.23.46-ring/program"));
+    let path = path.filter(|path| path.exists());
+    let (skipped, name) = (path.is_none(), "a program with rustls");
+    let advice = if skipped { ": skipped, the end-to-end tests build it" } else { "" };
+    let found = move || {
+        let path = path.ok_or("there is none")?;
+        let file = ElfFile::open(&path)?;
+        let target = inspect(&file, &path)?.ok_or("nothing is found in it")?;
+        assert_eq!((target.library, target.abi), (Library::Rustls, Abi::Rust));
+        assert_eq!(target.version.as_deref(), Some("0.23.46"));
+        let symbols = symbols(&path);
+        let functions = symbols.iter().filter(|(name, _)| name.contains("crypto..cipher..Message"));
+        let functions: Vec<(u64, u64)> = functions.map(|(_, function)| *function).collect();
+        for point in &target.points {
+            // Jumps by a table may lead anywhere, as far as the decoder can tell.
+            let returns = match &point.returns {
+                Returns::At(returns) => returns.as_slice(),
+                Returns::Uretprobe(place) => std::slice::from_ref(place),
+                other => panic!("{other:?} of {point:?}"),
+            };
+            assert!(is_emulated(&file, point.entry), "{point:?}");
+            for place in returns.iter().chain([&point.entry]) {
+                let address = file.address(*place).unwrap();
+                let is_in = |(start, size): &(u64, u64)| (*start..start + size).contains(&address);
+                assert!(functions.iter().any(is_in), "{point:?} at {address:x}");
+            }
+        }
+        let calls: Vec<Call> = target.points.iter().map(|point| point.call).collect();
+        let count = |wanted| calls.iter().filter(|call| **call == wanted).count();
+        assert_eq!((count(Call::Encrypt), count(Call::Decrypt)), (3, 3), "{calls:?}");
+        Ok(())
+    };
+    Trial::test(format!("{name}{advice}"), found).with_ignored_flag(skipped)
 }
 
 fn trial(case: Case) -> Trial {

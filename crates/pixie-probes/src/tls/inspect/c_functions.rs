@@ -4,7 +4,7 @@
 use super::version;
 use crate::tls::signatures;
 use crate::tls::target::{Abi, AttachPoint, Call, Library, Refusal, Returns, Target};
-use pixie_symbols::{AttachPoints, ElfFile, FoundFunction, Wanted};
+use pixie_symbols::{AttachPoints, ElfFile, FoundFunction};
 use std::path::Path;
 
 /// The functions of OpenSSL and BoringSSL, by the names that programs call them by.
@@ -52,15 +52,22 @@ const BORINGSSL: &[&str] = &[
     "SSL_error_description",
     "CRYPTO_BUFFER_new",
 ];
-const BORINGSSL_PARTS: &[&[&str]] =
+pub(super) const BORINGSSL_PARTS: &[&[&str]] =
     &[&["_ZN4bssl", "ssl_open_app_data"], &["_ZN4bssl", "ssl_write_buffer_flush"]];
 
+/// The names that are looked for.
+pub(super) fn names() -> Vec<&'static str> {
+    let names = SSL.iter().chain(GNUTLS).map(|(name, _)| *name);
+    names.chain(BORINGSSL.iter().copied()).collect()
+}
+
 /// The target that a file is by the functions that it names.
-pub(super) fn inspect(file: &ElfFile, path: &Path) -> Result<Option<Target>, Refusal> {
-    let names: Vec<&str> = SSL.iter().chain(GNUTLS).map(|(name, _)| *name).collect();
-    let names: Vec<&str> = names.into_iter().chain(BORINGSSL.iter().copied()).collect();
-    let wanted = Wanted::names(&names).or_with_parts(BORINGSSL_PARTS);
-    let Ok(mut functions) = file.find_functions(wanted) else { return Ok(None) };
+pub(super) fn inspect(
+    file: &ElfFile,
+    path: &Path,
+    functions: &[FoundFunction],
+) -> Result<Option<Target>, Refusal> {
+    let mut functions = functions.to_vec();
     // Of several functions of one name the exported one comes first, and is the one.
     let mut seen = std::collections::HashSet::new();
     functions.retain(|function| seen.insert(function.name.clone()));
@@ -146,7 +153,7 @@ fn points(
 /// A return probe costs two breakpoints, and replaces the return address, which a program that
 /// guards it (shadow stacks) or that is confined (seccomp) may not survive. Probes on the ways out
 /// are better as long as they are no dearer.
-fn returns(call: Call, places: &AttachPoints) -> Returns {
+pub(super) fn returns(call: Call, places: &AttachPoints) -> Returns {
     if matches!(call, Call::Free | Call::BioWrite) {
         return Returns::None;
     }

@@ -4,10 +4,11 @@
 
 mod c_functions;
 mod go;
+mod rustls;
 mod version;
 
 use super::target::{Library, Refusal, Target};
-use pixie_symbols::ElfFile;
+use pixie_symbols::{ElfFile, Wanted};
 use std::path::Path;
 
 /// Looks into `file`, which was found at `path`, for a TLS library. `None` when it holds none; a file
@@ -22,24 +23,16 @@ pub fn inspect(file: &ElfFile, path: &Path) -> Result<Option<Target>, Refusal> {
     if let Some(target) = go::inspect(file)? {
         return Ok(Some(target));
     }
-    if let Some(target) = c_functions::inspect(file, path)? {
-        return Ok(Some(target));
-    }
-    match version::rustls(file) {
-        Some(version) => Err(not_covered(&version)),
-        None => Ok(None),
-    }
-}
-
-/// Why there are no probes on rustls, with symbols or without.
-fn not_covered(version: &str) -> Refusal {
-    Refusal {
-        library: None,
-        reason: format!(
-            "it has rustls {version} in it, which is not covered: what is said through that is not seen. \
-             Programs move its connections about in memory, so that which one a call is about cannot \
-             be told for certain"
-        ),
+    // In one go, because every file that is executed comes here.
+    let names = c_functions::names();
+    let parts = [c_functions::BORINGSSL_PARTS, rustls::PARTS].concat();
+    let wanted = Wanted::names(&names).or_with_parts(&parts);
+    let Ok(functions) = file.find_functions(wanted) else { return Ok(None) };
+    match c_functions::inspect(file, path, &functions) {
+        Ok(None) => rustls::inspect(file, &functions),
+        // Its cryptography may come from BoringSSL.
+        Err(_) if rustls::is_in(&functions) => rustls::inspect(file, &functions),
+        found => found,
     }
 }
 

@@ -39,9 +39,20 @@ pub(super) fn gnutls(file: &ElfFile) -> Option<String> {
 
 /// The version of rustls. Its panics tell where they happen: `…/rustls-0.23.46/src/conn.rs`. Stripping
 /// does not remove that.
-pub(super) fn rustls(file: &ElfFile) -> Option<String> {
+///
+/// A program can have several. One that begins like `preferred` comes first.
+pub(super) fn rustls(file: &ElfFile, preferred: &str) -> Option<String> {
     const FOLDER: &str = "/rustls-";
-    file.find_in_data(FOLDER.as_bytes(), &mut |text| in_folder(text.get(FOLDER.len()..)?))
+    let mut other = None;
+    let found = file.find_in_data(FOLDER.as_bytes(), &mut |text| {
+        let found = in_folder(text.get(FOLDER.len()..)?)?;
+        if found.starts_with(preferred) {
+            return Some(found);
+        }
+        other = Some(found);
+        None
+    });
+    found.or(other)
 }
 
 /// The version in `0.23.46/src/conn.rs`.
