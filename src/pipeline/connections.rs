@@ -115,7 +115,11 @@ impl Connections {
         known.encrypted = secure.library.map(|library| Text::from(library.as_str()));
         known.encrypted_version = secure.version.as_deref().map(Text::from);
         known.encrypted_by_kernel = secure.by_kernel;
-        if !self.table.contains_key(&secure.session) {
+        // Bytes that it had missed may have been told of first.
+        let is_new = |known: &Connection| {
+            known.users.is_empty() && known.conversation.traffic.process.pid.0 == 0
+        };
+        if self.table.get(&secure.session).is_none_or(|known| is_new(known)) {
             work.stats.tls.sessions += 1;
             if !secure.from_start {
                 work.stats.tls.sessions_joined += 1;
@@ -123,9 +127,12 @@ impl Connections {
                 let kind = (Stage::Stream, Cause::BeforeTracing);
                 work.losses.add(kind, Some(carrier), 1, 0);
             }
-            self.insert(secure.session, process, known, None, secure.time, work);
-        } else if let Some(session) = self.table.get_mut(&secure.session) {
-            session.conversation.learn_carrier(known, None, process);
+        }
+        match self.table.get_mut(&secure.session) {
+            Some(session) => session.conversation.learn_carrier(known, None, process),
+            None => {
+                self.insert(secure.session, process, known, None, secure.time, work);
+            }
         }
         let Some(session) = self.table.get_mut(&secure.session) else { return };
         // It ends with its connection, if that is known.

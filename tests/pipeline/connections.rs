@@ -274,3 +274,20 @@ fn what_a_session_says_is_not_told_of_again_by_its_connection() {
     let outcome = wire.play();
     assert_eq!(outcome.paths(), ["/a", "/b", "/c"]);
 }
+
+/// What a call had read that was under way when its function was probed is a gap, which may be told of
+/// before the session is.
+#[test]
+fn a_session_counts_also_where_its_first_bytes_came_before_it() {
+    let mut wire = Wire::new();
+    wire.open(1, 10);
+    wire.transfer(2, Direction::Received, b"", 500);
+    wire.secure(2, 1, 10);
+    wire.secure(2, 1, 10);
+    wire.exchange(2, "/a");
+    wire.close(1);
+    let outcome = wire.play();
+    assert_eq!(outcome.paths(), ["/a"]);
+    let tls = &outcome.stats.tls;
+    assert_eq!((tls.sessions, tls.sessions_on_connections), (1, 1), "{tls}");
+}
