@@ -8,19 +8,21 @@ use crate::expect::HttpExt;
 use crate::observe::Observed;
 use crate::process::{Running, wait_for};
 use crate::programs::find;
-use crate::runner::{Outcome, Setup, Skip, tests};
-use crate::servers::Server;
+use crate::runner::{Outcome, Setup, Skip, skip, tests};
+use crate::servers::{Server, free_port};
 use pixie::id::Role;
 use pixie::record::{Cause, Http, Stage};
-use pixie::tls::All;
+use pixie::tls::{All, TlsFile};
 use rustix::process::Signal;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 tests! {
     once: a_connection_older_than_the_tracer, older_connections, an_older_connection_of_http2,
-        a_connection_seen_from_its_beginning, a_killed_agent_leaves_no_probe, tracers_come_and_go;
+        a_connection_seen_from_its_beginning, a_process_that_was_gone, a_killed_agent_leaves_no_probe,
+        tracers_come_and_go;
     soak: a_thousand_tracers_come_and_go;
 }
 
@@ -282,4 +284,53 @@ fn tracers_come_and_go(setup: &Setup) -> Outcome {
 
 fn a_thousand_tracers_come_and_go(setup: &Setup) -> Outcome {
     come_and_go(setup, 1000)
+}
+
+/// Maps a library to execute it: first in a process that has ended by the time that somebody looks at it, as
+/// far as that can be, and then in one that stays. No path leads to the library.
+const MAPPED: &str = r#"
+import mmap, os, sys, time
+with open(sys.argv[1], "rb") as library:
+    os.unlink(sys.argv[1])
+    def map():
+        return mmap.mmap(library.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+    if not os.fork():
+        map()
+        os._exit(0)
+    os.wait()
+    time.sleep(0.1)
+    mapped = map()
+    print("ready", flush=True)
+    sys.stdin.readline()
+"#;
+
+/// What was first mapped by a process that is gone is probed in the next.
+fn a_process_that_was_gone(setup: &Setup) -> Outcome {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let library = Path::new("/usr/lib/x86_64-linux-gnu/libssl.so.3");
+    if !library.exists() {
+        skip!("there is no {}", library.display());
+    }
+    let watch = setup.watch_tls(free_port());
+    let mut all = Vec::new();
+    // Some are looked at while they are there.
+    for number in 0..10 {
+        let copy = folder.path().join(format!("libgone{number}.so"));
+        fs::copy(library, &copy).expect("a copy of the library");
+        let mut process = Running::start(&mut python(MAPPED, &[&copy.display().to_string()])?);
+        assert_eq!(process.line().as_deref(), Some("ready"));
+        all.push(process);
+    }
+    wait_for("all of them", setup.patience(Duration::from_secs(60)), || {
+        let traffic = watch.report().traffic?;
+        let gone = |file: &&TlsFile| file.path.to_string_lossy().contains("/libgone");
+        let probed = traffic.tls.iter().filter(gone).filter(|file| !file.attached.is_empty());
+        (probed.count() == all.len()).then_some(())
+    });
+    for mut process in all {
+        process.say("leave");
+        process.succeed();
+    }
+    watch.stop_after(0);
+    Ok(())
 }

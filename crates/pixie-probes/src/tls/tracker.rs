@@ -134,14 +134,23 @@ impl Probed {
         known.update(self.place, |report| match attached {
             Ok(Attached { probes, names, refused }) => {
                 (report.attached, report.refused) = (names, refused);
+                report.notes.retain(|note| !note.starts_with(NOT_OPENED));
                 if !probes.is_empty() {
                     self.probes.insert(pid, probes);
                 }
             }
-            Err(error) => report.notes.push(format!("it could not be opened: {error}")),
+            Err(error) => {
+                let note = format!("{NOT_OPENED}: {error}");
+                if !report.notes.contains(&note) {
+                    report.notes.push(note);
+                }
+            }
         });
     }
 }
+
+/// How a note begins of a file whose process had ended when it was to be probed, or that may not be opened.
+const NOT_OPENED: &str = "it could not be opened";
 
 /// What the kernel's programs are to know of processes.
 type Marks = maps::HashMap<MapData, u32, u8>;
@@ -198,7 +207,9 @@ impl Files {
             if self.files.len() >= MAX_FILES {
                 self.files.retain(|_, file| matches!(file, Inspected::Library(_)));
             }
-            let inspected = self.inspect(found);
+            // If its process has ended, nothing is known of the file: the next that maps it will show it.
+            let Ok(file) = open(found) else { return };
+            let inspected = self.inspect(file, found);
             self.files.insert(key, inspected);
         }
         let Some(Inspected::Library(probed)) = self.files.get_mut(&key) else { return };
@@ -225,8 +236,7 @@ impl Files {
     }
 
     /// Looks into a file that is new.
-    fn inspect(&mut self, found: &Found) -> Inspected {
-        let Ok(file) = open(found) else { return Inspected::Other };
+    fn inspect(&mut self, file: File, found: &Found) -> Inspected {
         let Ok(file) = ElfFile::from_file(file) else { return Inspected::Other };
         let mut report = TlsFile {
             path: found.name.clone(),
