@@ -23,9 +23,6 @@
 #define RUSTLS_TYPES 5
 #define RUSTLS_TLS_1_2 4 /* of enum ProtocolVersion */
 #define RUSTLS_TLS_1_3 5
-/* A Result begins with the number of the error's variant, or of more than any that these return. */
-#define RUSTLS_OK 18
-
 #define APPLICATION_DATA_RECORD 23
 #define TAG_BYTES 16                 /* of all that rustls speaks */
 #define OVERHEAD_1_3 (TAG_BYTES + 1) /* the content's type is inside */
@@ -174,46 +171,39 @@ int rustls_decrypt(struct pt_regs *registers)
 	return rustls_begins(registers, TLS_READ);
 }
 
-enum proof {
-	UNPROVEN,
-	PROVEN,
-	FAILED, /* the call itself did */
-};
-
 /*
- * Ok(InboundPlainMessage): the plaintext is where the ciphertext was, and its type is the record's or,
- * of TLS 1.3, what follows it there. Of TLS 1.2 with GCM, aws-lc-rs leaves it behind the nonce.
+ * Ok(InboundPlainMessage) behind a word that says so: the plaintext is where the ciphertext was, and its
+ * type is the record's or, of TLS 1.3, what follows it there. Of TLS 1.2 with GCM, aws-lc-rs leaves it
+ * behind the nonce. A call that failed cannot have that.
  */
-static __noinline enum proof has_decrypted(struct rustls_call *call)
+static __noinline bool has_decrypted(struct rustls_call *call)
 {
 	__u64 words[4], length, behind;
 	__u8 type, inner;
 
 	if (bpf_probe_read_user(words, sizeof(words), (void *)call->result))
-		return UNPROVEN;
-	if ((__u8)words[0] < RUSTLS_OK)
-		return FAILED;
+		return false;
 	behind = words[1] - call->call.buffer;
 	length = words[2];
 	type = words[3];
 	if (length > MAX_PLAINTEXT || type > RUSTLS_TYPES)
-		return UNPROVEN;
+		return false;
 	if ((__u16)(words[3] >> 16) == RUSTLS_TLS_1_3) {
 		if (behind || length + OVERHEAD_1_3 > call->length ||
 		    bpf_probe_read_user(&inner, sizeof(inner), (void *)(words[1] + length)))
-			return UNPROVEN;
+			return false;
 	} else {
 		if (length + OVERHEAD_GCM == call->length ? behind && behind != NONCE_GCM :
 							    behind || length + TAG_BYTES != call->length)
-			return UNPROVEN;
+			return false;
 		inner = call->type;
 	}
 	if ((type == RUSTLS_APPLICATION_DATA) != (inner == APPLICATION_DATA_RECORD))
-		return UNPROVEN;
+		return false;
 	call->call.buffer = words[1];
 	call->type = type;
 	call->length = length;
-	return PROVEN;
+	return true;
 }
 
 /* The ciphertext is known again when it is sent. The header comes to stand before it only then. */
@@ -247,28 +237,37 @@ struct sealed {
 	__u32 header; /* its type and length */
 };
 
-/* Ok(OutboundOpaqueMessage): a Vec of 5 bytes of 0, where the header will be, and the ciphertext. */
-static __noinline enum proof has_encrypted(struct rustls_call *call, struct sealed *sealed)
+/* A Vec of 5 bytes of 0, where the header will be, and the ciphertext; the version and the type. */
+static __noinline bool is_sealed(struct rustls_call *call, struct sealed *sealed, __u64 address)
 {
-	__u64 words[5], length, room = 0;
+	__u64 words[4], length, room = 0;
 	__u8 type;
 
-	if (bpf_probe_read_user(words, sizeof(words), (void *)call->result))
-		return UNPROVEN;
-	if ((__u8)words[0] < RUSTLS_OK)
-		return FAILED;
-	length = words[3] - TLS_HEADER - call->length;
-	type = words[4] >> 32;
+	if (bpf_probe_read_user(words, sizeof(words), (void *)address))
+		return false;
+	length = words[2] - TLS_HEADER - call->length;
+	type = words[3] >> 32;
 	if ((length != OVERHEAD_1_3 && length != OVERHEAD_GCM && length != TAG_BYTES) ||
-	    (__u16)words[4] != RUSTLS_TLS_1_2 || type > RUSTLS_TYPES ||
+	    (__u16)words[3] != RUSTLS_TLS_1_2 || type > RUSTLS_TYPES ||
 	    type != (length == OVERHEAD_1_3 ? RUSTLS_APPLICATION_DATA : call->type))
-		return UNPROVEN;
+		return false;
 	/* Capacity and pointer, in whichever order. */
-	sealed->address = words[1] > words[2] ? words[1] : words[2];
-	if (bpf_probe_read_user(&room, TLS_HEADER, (void *)sealed->address) || room)
-		return UNPROVEN;
-	sealed->header = (__u32)(20 + type) << 16 | (__u16)(words[3] - TLS_HEADER);
-	return PROVEN;
+	address = words[0] > words[1] ? words[0] : words[1];
+	if (bpf_probe_read_user(&room, TLS_HEADER, (void *)address) || room)
+		return false;
+	sealed->address = address;
+	sealed->header = (__u32)(20 + type) << 16 | (__u16)(words[2] - TLS_HEADER);
+	return true;
+}
+
+/*
+ * Ok(OutboundOpaqueMessage): behind a word that says so or, where errors take less room (as in 0.23.12),
+ * without one, since no error has a capacity. A call that failed has neither.
+ */
+static __always_inline bool has_encrypted(struct rustls_call *call, struct sealed *sealed)
+{
+	return is_sealed(call, sealed, call->result + sizeof(__u64)) ||
+	       is_sealed(call, sealed, call->result);
 }
 
 /* The half that a call was on, which is begun with it where its sequence does not follow. */
@@ -357,13 +356,11 @@ static __always_inline void rustls_returned_from(struct rustls_call *call)
 	__u32 pid = bpf_get_current_pid_tgid() >> 32, flags = call->call.flags;
 	struct sealed sealed = {};
 	struct tls_session *session;
-	enum proof proof;
 
-	proof = call->call.kind == TLS_READ ? has_decrypted(call) : has_encrypted(call, &sealed);
-	if (proof == UNPROVEN)
+	if (!(call->call.kind == TLS_READ ? has_decrypted(call) : has_encrypted(call, &sealed))) {
 		count_unproven();
-	if (proof != PROVEN)
 		return;
+	}
 	session = half_of(call);
 	if (!session) {
 		count_dropped(1, call->length);
