@@ -1,13 +1,15 @@
 //! One conversation between a client and a server, over TLS, and what must be seen of it.
 
+use super::peers::Peer;
 use crate::expect::HttpExt;
 use crate::observe::{Observed, Watch};
 use crate::process::{Running, wait_for};
-use crate::runner::{Outcome, Setup};
-use crate::servers::Server;
+use crate::runner::{Outcome, Setup, Skip};
+use crate::servers::{Server, free_port};
 use pixie::id::Role;
 use pixie::record::{Address, Cause, Http, Stage};
 use pixie::tls::TlsFile;
+use std::collections::HashMap;
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -147,6 +149,53 @@ pub(crate) fn observe(
     check(&observed, Role::Server, libraries[1], server.pid(), &expected);
     observed.check_ends_agree();
     observed
+}
+
+/// Many connections of one thread, under way at once: each exchange is on the connection that carries
+/// it. Each connection asks for a number of bytes of its own.
+pub(crate) fn crowd(setup: &Setup, peer: &Peer, connections: usize) -> Result<Observed, Skip> {
+    const ROUNDS: usize = 3;
+    let server = peer.serve(setup, &["aserver"])?;
+    let watch = setup.watch_tls(server.port);
+    let mut client = Client::start(peer.client(&["crowd"], &server, connections));
+    watch.wait_until_probed(setup, client.pid());
+    watch.wait_until_probed(setup, server.pid());
+    let said = client.ask();
+    let ports: HashMap<String, u16> = said
+        .iter()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .map(|words| (words[1].to_owned(), words[2].parse().expect("a port")))
+        .collect();
+    assert_eq!(ports.len(), connections, "{said:?}");
+    watch.wait(2 * connections * (1 + ROUNDS));
+    client.leave();
+    let observed = watch.stop_after(0);
+    observed.check_nothing_dropped();
+    for role in [Role::Client, Role::Server] {
+        assert_eq!(observed.side(role).count(), connections * ROUNDS, "exchanges at the {role}");
+        for http in observed.side(role) {
+            let path = http.path();
+            let number = path.trim_start_matches("/bytes/").split('?').next().unwrap_or_default();
+            assert_eq!(client_port(http, role), Some(ports[number]), "at the {role}: {http}");
+            assert_eq!(http.answered().body.size.to_string(), number, "at the {role}");
+        }
+    }
+    Ok(observed)
+}
+
+/// Where only one port is asked for, nothing is told of what goes over another.
+pub(crate) fn another_port(setup: &Setup, peer: &Peer, kind: &str) -> Outcome {
+    let server = peer.serve(setup, &[kind])?;
+    let watch = setup.watch_tls(free_port());
+    let mut client = Client::start(peer.client(&["client"], &server, TIMES));
+    watch.wait_until_probed(setup, client.pid());
+    watch.wait_until_probed(setup, server.pid());
+    client.ask();
+    client.leave();
+    let observed = watch.stop_after(0);
+    observed.check_nothing_dropped();
+    assert!(observed.records.is_empty(), "{:?}", observed.records);
+    Ok(())
 }
 
 /// Checks the records of one end.

@@ -1,19 +1,16 @@
 //! OpenSSL: of this system and of others, under other names, and inside of programs.
 
 use super::exchange::{
-    Client, Library, QUESTIONS, SYSTEM, TIMES, check, client_port, converse, converse_by,
+    self, Client, Library, QUESTIONS, SYSTEM, TIMES, check, converse, converse_by,
 };
 use super::peers::{self, Peer};
 use crate::chroot::Chroot;
 use crate::clients::python as python_script;
-use crate::expect::HttpExt;
 use crate::fetch::python_packages;
 use crate::process::Running;
 use crate::programs::find;
 use crate::runner::{Outcome, Setup, Skip, tests};
-use crate::servers::free_port;
 use pixie::id::Role;
-use std::collections::HashMap;
 use std::path::Path;
 
 tests! {
@@ -128,54 +125,13 @@ fn asyncio(setup: &Setup) -> Outcome {
     both(setup, &peers::python(&[])?, ["aserver", "aclient"], SYSTEM)
 }
 
-/// Many connections of one thread, under way at once: each exchange is on the connection that carries
-/// it. Each connection asks for a number of bytes of its own.
 fn a_crowd_on_one_thread(setup: &Setup) -> Outcome {
-    const CONNECTIONS: usize = 200;
-    const ROUNDS: usize = 3;
-    let peer = peers::python(&[])?;
-    let server = peer.serve(setup, &["aserver"])?;
-    let watch = setup.watch_tls(server.port);
-    let mut client = Client::start(peer.client(&["crowd"], &server, CONNECTIONS));
-    watch.wait_until_probed(setup, client.pid());
-    watch.wait_until_probed(setup, server.pid());
-    let said = client.ask();
-    let ports: HashMap<String, u16> = said
-        .iter()
-        .map(|line| line.split(' ').collect::<Vec<_>>())
-        .map(|words| (words[1].to_owned(), words[2].parse().expect("a port")))
-        .collect();
-    assert_eq!(ports.len(), CONNECTIONS, "{said:?}");
-    watch.wait(2 * CONNECTIONS * (1 + ROUNDS));
-    client.leave();
-    let observed = watch.stop_after(0);
-    observed.check_nothing_dropped();
-    for role in [Role::Client, Role::Server] {
-        assert_eq!(observed.side(role).count(), CONNECTIONS * ROUNDS, "exchanges at the {role}");
-        for http in observed.side(role) {
-            let path = http.path();
-            let number = path.trim_start_matches("/bytes/").split('?').next().unwrap_or_default();
-            assert_eq!(client_port(http, role), Some(ports[number]), "at the {role}: {http}");
-            assert_eq!(http.answered().body.size.to_string(), number, "at the {role}");
-        }
-    }
+    exchange::crowd(setup, &peers::python(&[])?, 200)?;
     Ok(())
 }
 
-/// Where only one port is asked for, nothing is told of what goes over another.
 fn another_port(setup: &Setup) -> Outcome {
-    let peer = peers::python(&[])?;
-    let server = peer.serve(setup, &["server"])?;
-    let watch = setup.watch_tls(free_port());
-    let mut client = Client::start(peer.client(&["client"], &server, TIMES));
-    watch.wait_until_probed(setup, client.pid());
-    watch.wait_until_probed(setup, server.pid());
-    client.ask();
-    client.leave();
-    let observed = watch.stop_after(0);
-    observed.check_nothing_dropped();
-    assert!(observed.records.is_empty(), "{:?}", observed.records);
-    Ok(())
+    exchange::another_port(setup, &peers::python(&[])?, "server")
 }
 
 /// OpenSSL as part of Node, whatever version of it that is.

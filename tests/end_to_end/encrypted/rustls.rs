@@ -1,8 +1,7 @@
 //! rustls, in programs that have their symbols; and that others are named.
 
-use super::exchange::{Client, Library, QUESTIONS, TIMES, client_port, converse, line};
+use super::exchange::{self, Client, Library, QUESTIONS, TIMES, converse, line};
 use super::peers::{self, Peer};
-use crate::expect::HttpExt;
 use crate::process::{self, wait_for};
 use crate::programs::command;
 use crate::runner::{Outcome, Setup, tests};
@@ -10,7 +9,6 @@ use crate::servers::free_port;
 use pixie::id::Role;
 use pixie::record::{Cause, Stage};
 use pixie::tls::OpenSsl;
-use std::collections::HashMap;
 use std::time::Duration;
 
 tests! {
@@ -58,43 +56,14 @@ fn with_openssl_at_the_other_end(setup: &Setup) -> Outcome {
     let (rustls, openssl) = (peers::rustls()?, peers::python(&[])?);
     let server = rustls.serve(setup, &["aserver"])?;
     let client = openssl.client(&["client"], &server, TIMES);
-    converse(setup, &server, client, [super::exchange::SYSTEM, RUSTLS])?;
+    converse(setup, &server, client, [exchange::SYSTEM, RUSTLS])?;
     let server = openssl.serve(setup, &["server"])?;
     let client = rustls.client(&["client"], &server, TIMES);
-    converse(setup, &server, client, [RUSTLS, super::exchange::SYSTEM])
+    converse(setup, &server, client, [RUSTLS, exchange::SYSTEM])
 }
 
-/// Many connections of one thread, under way at once: each exchange is on the connection that carries
-/// it. Each connection asks for a number of bytes of its own.
 fn a_crowd_on_one_thread(setup: &Setup) -> Outcome {
-    const CONNECTIONS: usize = 100;
-    const ROUNDS: usize = 3;
-    let peer = peers::rustls()?;
-    let server = peer.serve(setup, &["aserver"])?;
-    let watch = setup.watch_tls(server.port);
-    let mut client = Client::start(peer.client(&["crowd"], &server, CONNECTIONS));
-    watch.wait_until_probed(setup, client.pid());
-    watch.wait_until_probed(setup, server.pid());
-    let said = client.ask();
-    let ports: HashMap<String, u16> = said
-        .iter()
-        .map(|line| line.split(' ').collect::<Vec<_>>())
-        .map(|words| (words[1].to_owned(), words[2].parse().expect("a port")))
-        .collect();
-    assert_eq!(ports.len(), CONNECTIONS, "{said:?}");
-    watch.wait(2 * CONNECTIONS * (1 + ROUNDS));
-    client.leave();
-    let observed = watch.stop_after(0);
-    observed.check_nothing_dropped();
-    for role in [Role::Client, Role::Server] {
-        assert_eq!(observed.side(role).count(), CONNECTIONS * ROUNDS, "exchanges at the {role}");
-        for http in observed.side(role) {
-            let path = http.path();
-            let number = path.trim_start_matches("/bytes/").split('?').next().unwrap_or_default();
-            assert_eq!(client_port(http, role), Some(ports[number]), "at the {role}: {http}");
-            assert_eq!(http.answered().body.size.to_string(), number, "at the {role}");
-        }
-    }
+    let observed = exchange::crowd(setup, &peers::rustls()?, 100)?;
     let tls = &observed.stats.tls;
     assert_eq!((tls.sessions, tls.sessions_on_connections), (2 * 100, 2 * 100), "{tls}");
     assert_eq!((tls.sessions_joined, tls.calls_unproven), (0, 0), "{tls}");
@@ -143,20 +112,8 @@ fn older_connections(setup: &Setup) -> Outcome {
     Ok(())
 }
 
-/// Where only one port is asked for, nothing is told of what goes over another.
 fn another_port(setup: &Setup) -> Outcome {
-    let peer = peers::rustls()?;
-    let server = peer.serve(setup, &["aserver"])?;
-    let watch = setup.watch_tls(free_port());
-    let mut client = Client::start(peer.client(&["client"], &server, TIMES));
-    watch.wait_until_probed(setup, client.pid());
-    watch.wait_until_probed(setup, server.pid());
-    client.ask();
-    client.leave();
-    let observed = watch.stop_after(0);
-    observed.check_nothing_dropped();
-    assert!(observed.records.is_empty(), "{:?}", observed.records);
-    Ok(())
+    exchange::another_port(setup, &peers::rustls()?, "aserver")
 }
 
 /// Only where it is asked for.
