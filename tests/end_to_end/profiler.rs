@@ -91,7 +91,7 @@ fn two_to_one(setup: &Setup) -> Outcome {
     let sampling = Sampling::start(setup, frequency, &[known.pid()])?;
     let sampled = sampling.until(samples, setup.patience(Duration::from_secs(120)));
     let of = |function: &str| -> f64 {
-        let here = |names: &[String]| names.last().is_some_and(|name| name == function);
+        let here = |names: &[String]| names.iter().any(|name| name == function);
         let stacks = sampled.of(known.pid()).filter(|stack| here(&names(stack)));
         stacks.map(|stack| stack.count).sum::<u64>() as f64
     };
