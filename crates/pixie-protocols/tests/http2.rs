@@ -370,6 +370,39 @@ fn a_response_whose_end_was_lost_has_ended_when_all_of_it_must_have_passed() {
     assert_summary(&talk, &["GET /1 0 | 200 50000", "GET /3 0 | 200 0"]);
 }
 
+/// As libraries of TLS write them: in pieces of 16 KiB, of which the first bytes and the last are captured.
+#[test]
+fn a_large_response_ends_where_it_does_although_most_of_it_is_not_captured() {
+    for size in (100_000..300_000).step_by(1237) {
+        let mut talk = begun();
+        talk.client(get(1, "/1"));
+        let length = size.to_string();
+        let mut response = headers(1, 0, &[(":status", "200"), ("content-length", &length)]);
+        let body = vec![b'x'; size];
+        let mut parts = body.chunks(8192).peekable();
+        while let Some(part) = parts.next() {
+            let end = if parts.peek().is_none() { END_STREAM } else { 0 };
+            response.extend(frame(DATA, end, 1, part));
+        }
+        let mut took = 0;
+        for piece in response.chunks(16 << 10) {
+            took += 1;
+            let Some(unseen) = piece.len().checked_sub(256 + 64) else {
+                talk.server(piece);
+                continue;
+            };
+            talk.server(&piece[..256]).gap(RESPONSES, unseen as u64);
+            talk.server(&piece[piece.len() - 64..]);
+            took += 2;
+        }
+        talk.client(get(3, "/3"));
+        talk.server([frame(WINDOW_UPDATE, 0, 3, [0, 0, 1, 0]), ok(3, b"")].concat());
+        assert_summary(&talk, &[&format!("GET /1 0 | 200 {size}"), "GET /3 0 | 200 0"]);
+        let traffic = &http(&talk.records[0]).traffic;
+        assert_eq!(traffic.latency, Some(Duration::from_millis(took)), "{size} bytes");
+    }
+}
+
 #[test]
 fn a_response_whose_head_was_lost_has_no_status() {
     let mut talk = begun();

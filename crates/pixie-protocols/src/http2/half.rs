@@ -32,6 +32,8 @@ pub(super) struct Half {
     detour: Option<Detour>,
     /// Bytes since the last place that was known, both there and not.
     passed: u64,
+    /// When the last of them came.
+    last_passed: MonotonicTime,
     /// Bytes passed over that are not reported yet, and why.
     skipped: u64,
     cause: Cause,
@@ -87,6 +89,7 @@ impl Half {
             data: None,
             detour: None,
             passed: 0,
+            last_passed: MonotonicTime::default(),
             skipped: 0,
             cause: Cause::Unobserved,
             lost: 0,

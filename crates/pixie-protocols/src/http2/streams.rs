@@ -67,6 +67,12 @@ pub(super) struct Place {
     pub(super) ended: MonotonicTime,
 }
 
+/// How many bytes so much content is in frames of this size, of which there are at least so many.
+fn on_wire(content: u64, usual: u64, at_least: u64) -> u64 {
+    let frames = content.div_ceil(usual).max(at_least);
+    content.saturating_add(frames.saturating_mul(HEADER as u64))
+}
+
 /// The streams that are under way on a connection.
 #[derive(Debug)]
 pub(super) struct Streams {
@@ -90,7 +96,7 @@ pub(super) struct Streams {
     largest: [u32; 2],
     /// The largest `DATA` that came, by kind.
     usual: [u32; 2],
-    /// Content that has passed unseen, of the streams that are open.
+    /// Bytes that have passed unseen since streams are open: their content, and the headers of its frames.
     unseen: [u64; 2],
     /// What has to pass unseen for all streams to have ended; and how many streams these are.
     missing: [Option<(u64, usize)>; 2],
@@ -327,15 +333,30 @@ impl Streams {
 
     /// One half of a stream has ended.
     fn end(&mut self, kind: Kind, id: u32, at: MonotonicTime) {
-        if let Some(stream) = self.open.get_mut(&id) {
+        if let Some(stream) = self.open.get(&id) {
             // What was missing of it was among what passed unseen: all of that, where it is not
             // known how much.
-            let missing = stream.message_of(kind).missing().unwrap_or(u64::MAX);
-            if stream.message_of(kind).lost {
+            let message = stream.message_of(kind);
+            if message.lost {
+                let usual = self.usual(kind);
+                let missing =
+                    message.missing().map_or(u64::MAX, |content| on_wire(content, usual, 1));
                 let unseen = &mut self.unseen[kind as usize];
                 *unseen = unseen.saturating_sub(missing);
             }
-            stream.end(kind, Some(at));
+            if let Some(stream) = self.open.get_mut(&id) {
+                stream.end(kind, Some(at));
+            }
+        }
+    }
+
+    /// All that a message has to have has come, and the connection goes on with other streams: that it ended
+    /// was said in what has passed unseen, or will be said with nothing.
+    pub(super) fn end_if_filled(&mut self, kind: Kind, id: u32, at: MonotonicTime) {
+        if self.open.get(&id).and_then(|stream| stream.message_of(kind).missing()) == Some(0) {
+            self.end(kind, id, at);
+            self.remember(id);
+            self.emit_if_over(id);
         }
     }
 
@@ -350,11 +371,16 @@ impl Streams {
     fn close_reset(&mut self, id: u32) {
         // How much of what passed unseen was its own is not known.
         self.unseen = [0; 2];
+        self.remember(id);
+        self.emit_if_over(id);
+    }
+
+    /// What still comes of this stream is not an error.
+    fn remember(&mut self, id: u32) {
         if self.reset.len() >= MAX_RESET {
             self.reset.pop_front();
         }
         self.reset.push_back(id);
-        self.emit_if_over(id);
     }
 
     /// `GOAWAY`: the sender does nothing about streams of the other end after the last one.
@@ -398,11 +424,10 @@ impl Streams {
                 missing = missing.zip(message.missing()).map(|(sum, more)| sum + more);
             }
         }
-        let unseen = self.unseen[kind as usize];
+        let (unseen, usual) = (self.unseen[kind as usize], self.usual(kind));
         self.missing[kind as usize] = missing.filter(|_| open > 0).map(|missing| {
-            let rest = missing.saturating_sub(unseen);
-            let frames = rest.div_ceil(self.usual(kind)).max(open);
-            (rest + frames * HEADER as u64, self.open.len())
+            let rest = on_wire(missing, usual, open).saturating_sub(unseen);
+            (rest.max(open * HEADER as u64), self.open.len())
         });
     }
 
@@ -479,11 +504,8 @@ impl Streams {
     /// The next frame of this kind has been found, after so many bytes.
     pub(super) fn resumed(&mut self, kind: Kind, bytes: u64) {
         self.missing[kind as usize] = None;
-        // All of them are content of the streams under way, but for the frames' headers.
-        let frames = bytes.div_ceil(self.usual(kind) + HEADER as u64);
-        let content = bytes.saturating_sub(frames * HEADER as u64);
         let unseen = &mut self.unseen[kind as usize];
-        *unseen = unseen.saturating_add(content);
+        *unseen = unseen.saturating_add(bytes);
     }
 
     /// Whether these bytes, found anywhere, are the header of a frame.

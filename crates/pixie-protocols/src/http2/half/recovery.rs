@@ -25,23 +25,27 @@ impl Half {
                 self.pass_over(passed, streams);
                 self.report_skipped(streams);
                 let next = Frame::read(if kept.is_empty() { rest } else { &kept });
-                self.resume(next, time, streams);
+                self.resume(next, streams);
                 self.state = State::Frame;
                 self.feed_kept(&kept, &marks, streams);
                 rest
             }
             Outcome::Nothing { passed } => {
+                // If that is all that was to come, then no frame begins in what is kept.
+                let kept = search.kept() as u64;
                 self.pass_over(passed, streams);
+                self.last_passed = time;
+                streams.passed(kind, self.passed + kept, time);
                 &[]
             }
         }
     }
 
     /// The next frame has been found: now it can be told what was lost.
-    fn resume(&mut self, next: Option<Frame>, time: MonotonicTime, streams: &mut Streams) {
+    fn resume(&mut self, next: Option<Frame>, streams: &mut Streams) {
         // A stream that goes on with this frame has not ended.
         if !next.is_some_and(|next| streams.is_under_way(self.kind, next.stream)) {
-            streams.passed(self.kind, self.passed, time);
+            streams.passed(self.kind, self.passed, self.last_passed);
         }
         let explained = self.detour.and_then(|detour| {
             let content = detour.content(self.passed)?;
@@ -54,6 +58,9 @@ impl Half {
                 let wire = self.passed.saturating_sub(self.lost);
                 streams.data_gap(self.kind, stream, content, wire);
                 streams.explained(self.kind);
+                if next.is_none_or(|next| next.stream != stream) {
+                    streams.end_if_filled(self.kind, stream, self.last_passed);
+                }
             } else {
                 // No header block was lost, but whose content it was is not known.
                 streams.lost(self.kind);
@@ -136,6 +143,7 @@ impl Half {
                 let dropped = search.gap(length);
                 self.pass_over(dropped, streams);
                 self.passed += length;
+                self.last_passed = time;
                 streams.passed(self.kind, self.passed, time);
                 return;
             }
@@ -146,6 +154,7 @@ impl Half {
             self.lose_place(Cause::Unobserved, streams);
             self.pass_over(started, streams);
             self.passed += length - inside;
+            self.last_passed = time;
             streams.passed(self.kind, self.passed, time);
         }
     }
