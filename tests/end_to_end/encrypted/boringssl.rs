@@ -40,7 +40,7 @@ fn bun(setup: &Setup) -> Outcome {
 }
 
 const CURL_CFFI: &str = r#"
-import sys
+import os, sys
 from curl_cffi import requests, CurlHttpVersion
 version = CurlHttpVersion.V2_0 if sys.argv[2] == "2" else CurlHttpVersion.V1_1
 print("ready", flush=True)
@@ -51,6 +51,10 @@ with requests.Session(verify=False, http_version=version) as session:
         assert len(session.get(base + "/bytes/1000").content) == 1000
         assert session.post(base + "/count", data=b"y" * 100000).content == b"100000\n"
         assert len(session.get(base + "/bytes/50000").content) == 50000
+    big = os.environ.get("BIG")
+    if big:
+        assert len(session.get(f"{base}/bytes/{big}").content) == int(big)
+        assert session.post(base + "/count", data=b"y" * int(big)).content == f"{big}\n".encode()
 print("done", flush=True)
 sys.stdin.readline()
 "#;

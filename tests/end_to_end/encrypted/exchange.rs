@@ -24,6 +24,11 @@ pub(crate) const QUESTIONS: [&str; 3] = [
 /// How often ours ask.
 pub(crate) const TIMES: usize = 2;
 
+/// What ours ask at the end, if `BIG` tells them of so many bytes.
+const BIG_QUESTIONS: [&str; 2] =
+    ["GET /bytes/52428800 0 -> 200 52428800", "POST /count 52428800 -> 200 9"];
+const BIG: usize = 50 << 20;
+
 /// How long it may take on a busy machine, without optimizations, until what a process has mapped is
 /// probed. Programs can be large.
 const ATTACHED: Duration = Duration::from_secs(60);
@@ -66,6 +71,18 @@ impl Client {
 }
 
 impl Setup {
+    /// How big the biggest bodies are; `None` where they would take minutes.
+    pub(crate) fn big(&self) -> Option<usize> {
+        (self.slow == 1).then_some(BIG)
+    }
+
+    /// All that a client asks for on a connection.
+    pub(crate) fn questions(&self) -> Vec<&'static str> {
+        let mut questions = QUESTIONS.repeat(TIMES);
+        questions.extend(self.big().into_iter().flat_map(|_| BIG_QUESTIONS));
+        questions
+    }
+
     /// Traces connections with this port, and what is encrypted on them.
     pub(crate) fn watch_tls(&self, port: u16) -> Watch {
         /// Enough for all that is said in a test: what does not fit is not what is tested.
@@ -124,10 +141,12 @@ pub(crate) fn observe(
     setup: &Setup,
     watch: Watch,
     server: &Server,
-    client: Command,
+    mut client: Command,
     libraries: [Library; 2],
     part: &str,
 ) -> Observed {
+    let expected = setup.questions();
+    client.envs(setup.big().map(|size| ("BIG", size.to_string())));
     let mut client = Client::start(client);
     for (library, pid, part) in
         [(libraries[0], client.pid(), part), (libraries[1], server.pid(), "")]
@@ -139,12 +158,11 @@ pub(crate) fn observe(
     client.ask();
     let ends = libraries.iter().flatten().count();
     // Each end also tells of the handshake.
-    watch.wait(2 + ends * QUESTIONS.len() * TIMES);
+    watch.wait(2 + ends * expected.len());
     let pid = client.pid();
     client.leave();
     let observed = watch.stop_after(0);
     observed.check_nothing_dropped();
-    let expected: Vec<&str> = QUESTIONS.repeat(TIMES);
     check(&observed, Role::Client, libraries[0], pid, &expected);
     check(&observed, Role::Server, libraries[1], server.pid(), &expected);
     observed.check_ends_agree();

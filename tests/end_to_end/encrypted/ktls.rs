@@ -1,6 +1,6 @@
 //! kTLS: the library shakes hands, and the kernel encrypts.
 
-use super::exchange::{QUESTIONS, SYSTEM, TIMES, check};
+use super::exchange::{SYSTEM, check};
 use super::peers;
 use crate::process::Running;
 use crate::runner::{Outcome, Setup, skip, tests};
@@ -32,16 +32,16 @@ fn the_server(setup: &Setup) -> Outcome {
         let server = peers::nginx_with(setup, None, "sendfile on; ssl_conf_command Options KTLS;")?;
         let watch = setup.watch_tls(server.port);
         watch.wait_until_probed(setup, server.pid());
-        let curl = peers::curl(&server, None, &["--http1.1", "--tls-max", version]);
+        let curl = peers::curl(setup, &server, None, &["--http1.1", "--tls-max", version]);
         let curl = Running::start(&mut curl?);
         let pid = curl.pid();
         curl.succeed();
-        let observed = watch.stop_after(2 + 2 * QUESTIONS.len() * TIMES);
+        let expected = setup.questions();
+        let observed = watch.stop_after(2 + 2 * expected.len());
         let now = [sockets("TlsTxSw"), sockets("TlsRxSw")];
         assert!(now[0] > before[0], "the kernel encrypts: {before:?}, {now:?}");
         assert!(now[1] > before[1] || version != "1.2", "and decrypts: {before:?}, {now:?}");
         observed.check_nothing_dropped();
-        let expected = QUESTIONS.repeat(TIMES);
         check(&observed, Role::Client, SYSTEM, pid, &expected);
         check(&observed, Role::Server, SYSTEM, server.pid(), &expected);
         observed.check_ends_agree();

@@ -1,8 +1,6 @@
 //! OpenSSL: of this system and of others, under other names, and inside of programs.
 
-use super::exchange::{
-    self, Client, Library, QUESTIONS, SYSTEM, TIMES, check, converse, converse_by,
-};
+use super::exchange::{self, Client, Library, SYSTEM, TIMES, check, converse, converse_by};
 use super::peers::{self, Peer};
 use crate::chroot::Chroot;
 use crate::clients::python as python_script;
@@ -32,12 +30,12 @@ fn nginx_with_curl(
     let server = peers::nginx(setup, chroot)?;
     let watch = setup.watch_tls(server.port);
     watch.wait_until_probed(setup, server.pid());
-    let curl = Running::start(&mut peers::curl(&server, chroot, options)?);
+    let curl = Running::start(&mut peers::curl(setup, &server, chroot, options)?);
     let pid = curl.pid();
     curl.succeed();
-    let observed = watch.stop_after(2 + 2 * QUESTIONS.len() * TIMES);
+    let expected = setup.questions();
+    let observed = watch.stop_after(2 + 2 * expected.len());
     observed.check_nothing_dropped();
-    let expected = QUESTIONS.repeat(TIMES);
     check(&observed, Role::Client, library, pid, &expected);
     check(&observed, Role::Server, library, server.pid(), &expected);
     observed.check_ends_agree();

@@ -256,13 +256,14 @@ fn configuration(folder: &Path, port: u16, inner: u16, more: &str) -> String {
     let http = format!(
         r"
         server {{ {server} location /count {{ proxy_pass http://127.0.0.1:{inner}/; }} }}
-        server {{ listen 127.0.0.1:{inner}; location / {{ return 200 '100000\n'; }} }}"
+        server {{ listen 127.0.0.1:{inner}; location / {{ return 200 '$content_length\n'; }} }}"
     );
     nginx::configuration(folder, 0, &http)
 }
 
 /// curl asks what our clients ask, over one connection. On this machine, or in a Debian system.
 pub(crate) fn curl(
+    setup: &Setup,
     server: &Server,
     chroot: Option<&Chroot>,
     options: &[&str],
@@ -273,21 +274,22 @@ pub(crate) fn curl(
     };
     let url = |path: &str| format!("https://127.0.0.1:{}{path}", server.port);
     let upload = server.file("upload");
-    fs::write(&upload, vec![b'y'; 100_000]).expect("a folder of our own");
-    let upload = chroot.map_or(upload.clone(), |chroot| chroot.inside(&upload));
-    let data = format!("@{}", upload.display());
-    for time in 0..super::exchange::TIMES {
-        for path in ["/bytes/1000", "/count", "/bytes/50000"] {
-            if time > 0 || path != "/bytes/1000" {
-                curl.arg("--next");
-            }
-            curl.args(["--silent", "--show-error", "--insecure", "--noproxy", "*"]).args(options);
-            curl.args(["--header", "Expect:", "--output", "/dev/null"]);
-            if path == "/count" {
-                curl.args(["--data-binary", &data]);
-            }
-            curl.arg(url(path));
+    for (number, question) in setup.questions().into_iter().enumerate() {
+        let words: Vec<&str> = question.split(' ').collect();
+        if number > 0 {
+            curl.arg("--next");
         }
+        curl.args(["--silent", "--show-error", "--insecure", "--noproxy", "*"]).args(options);
+        curl.args(["--header", "Expect:", "--output", "/dev/null"]);
+        let size: u64 = words[2].parse().expect("a number");
+        if size > 0 {
+            let upload = upload.with_extension(words[2]);
+            let file = fs::File::create(&upload).expect("a folder of our own");
+            file.set_len(size).expect("room for it");
+            let upload = chroot.map_or(upload.clone(), |chroot| chroot.inside(&upload));
+            curl.args(["--data-binary", &format!("@{}", upload.display())]);
+        }
+        curl.arg(url(words[1]));
     }
     Ok(curl)
 }

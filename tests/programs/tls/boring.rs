@@ -1,5 +1,6 @@
 //! A client with BoringSSL inside, by the crate `boring`: says "ready", asks when it is told to, says
-//! "done", and waits to be told to leave. `boring client PORT TIMES`
+//! "done", and waits to be told to leave: `boring client PORT TIMES`. At the end, it gets and posts as many
+//! bytes as BIG says.
 
 use boring::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -49,6 +50,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ask(&mut connection, "GET /bytes/1000", b"", 1000)?;
         ask(&mut connection, "POST /count", &[b'y'; 100_000], 7)?;
         ask(&mut connection, "GET /bytes/50000", b"", 50_000)?;
+    }
+    if let Ok(big) = std::env::var("BIG") {
+        let size = big.parse()?;
+        ask(&mut connection, &format!("GET /bytes/{big}"), b"", size)?;
+        ask(&mut connection, "POST /count", &vec![b'y'; size], big.len() + 1)?;
     }
     println!("done");
     line()?;

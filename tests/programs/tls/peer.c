@@ -1,7 +1,8 @@
 // A server and a client of HTTPS, for any library with OpenSSL's functions: 1.1.0 and later, BoringSSL.
 //
 //   peer server PORT CERT KEY    GET /bytes/N answers N bytes; POST /count, how many came
-//   peer client PORT TIMES       asks for the same things, TIMES times over one connection
+//   peer client PORT TIMES       asks for the same things, TIMES times over one connection, and at the end
+//                                gets and posts as many bytes as BIG says
 //   peer get PORT N              gets N bytes once
 //
 // A client first says "ready", and starts when it is told to on standard input. With WITH_EX, bytes
@@ -99,7 +100,7 @@ static void serve(SSL *ssl) {
 
 static void ask(SSL *ssl, const char *method, const char *path, long sent, long expected) {
     static char head[1 << 14];
-    static char request[1 << 18];
+    static char request[(50 << 20) + 200];
     int begin = sprintf(request, "%s %s HTTP/1.1\r\nHost: localhost\r\n", method, path);
     if (sent > 0) begin += sprintf(request + begin, "Content-Length: %ld\r\n", sent);
     begin += sprintf(request + begin, "\r\n");
@@ -171,6 +172,13 @@ int main(int count, char **arguments) {
             ask(ssl, "GET", "/bytes/1000", 0, 1000);
             ask(ssl, "POST", "/count", 100000, 7);
             ask(ssl, "GET", "/bytes/50000", 0, 50000);
+        }
+        const char *big = getenv("BIG");
+        if (big) {
+            char path[64];
+            sprintf(path, "/bytes/%ld", atol(big));
+            ask(ssl, "GET", path, 0, atol(big));
+            ask(ssl, "POST", "/count", atol(big), (long)strlen(big) + 1);
         }
     }
     puts("done");

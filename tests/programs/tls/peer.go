@@ -1,7 +1,8 @@
 // A server and a client of HTTPS (HTTP without -tls), with net/http, for any Go from 1.15 on.
 //
 //	peer server [-tls] [-h2] PORT CERT KEY   GET /bytes/N answers N bytes; POST /count, how many came
-//	peer client [-tls] [-h2] PORT TIMES      asks for the same things, TIMES times over one connection
+//	peer client [-tls] [-h2] PORT TIMES      asks for the same things, TIMES times over one connection,
+//	                                         and at the end gets and posts as many bytes as BIG says
 //	peer get [-tls] [-h2] PORT N             gets N bytes once, and says so
 //	peer deep -tls PORT TIMES                gets 0 bytes, 1 byte, …, from ever further down new stacks
 //
@@ -151,6 +152,12 @@ func main() {
 			client.ask("GET", "/bytes/1000", 0, 1000)
 			client.ask("POST", "/count", 100000, 7)
 			client.ask("GET", "/bytes/50000", 0, 50000)
+		}
+		if big := os.Getenv("BIG"); big != "" {
+			size, err := strconv.Atoi(big)
+			check(err)
+			client.ask("GET", "/bytes/"+big, 0, size)
+			client.ask("POST", "/count", size, len(big)+1)
 		}
 	}
 	fmt.Println("done")

@@ -1,7 +1,8 @@
 // A server and a client of HTTPS, for Node and Bun.
 //
 //   peer.js server PORT CERT KEY   GET /bytes/N answers N bytes; POST /count, how many came
-//   peer.js client PORT TIMES      asks for the same things, TIMES times over one connection
+//   peer.js client PORT TIMES      asks for the same things, TIMES times over one connection, and at
+//                                  the end gets and posts as many bytes as BIG says
 //
 // A client first says "ready", and starts when it is told to on standard input. With OLDER in its
 // environment, its connection is used once before.
@@ -54,6 +55,11 @@ async function client(times) {
     await ask(agent, 'GET', '/bytes/1000', 0, 1000);
     await ask(agent, 'POST', '/count', 100000, 7);
     await ask(agent, 'GET', '/bytes/50000', 0, 50000);
+  }
+  const big = process.env.BIG;
+  if (big) {
+    await ask(agent, 'GET', `/bytes/${big}`, 0, Number(big));
+    await ask(agent, 'POST', '/count', Number(big), big.length + 1);
   }
   console.log('done');
   // The connection stays open until it is told to go.

@@ -3,8 +3,8 @@
 peer.py server PORT CERT KEY     blocking, a thread a connection: SSL_read_ex and SSL_write_ex
 peer.py aserver PORT CERT KEY    asyncio: memory BIOs
 peer.py client|aclient|openssl PORT TIMES
-                                 asks for the same things, TIMES times over one connection; with
-                                 `openssl`, by pyOpenSSL
+                                 asks for the same things, TIMES times over one connection, and at the
+                                 end gets and posts as many bytes as BIG says; with `openssl`, by pyOpenSSL
 peer.py crowd PORT COUNT         as many connections on one thread, each of which asks for its own
                                  number of bytes, several times
 peer.py threads PORT COUNT       one connection: one thread asks, for 0 bytes, 1 and so on, and does not
@@ -156,6 +156,12 @@ QUESTIONS = [("GET", "/bytes/1000", 0, 1000), ("POST", "/count", 100000, 7), ("G
 OLDER = QUESTIONS[:1] if os.environ.get("OLDER") else []
 
 
+def all_questions(times):
+    big = os.environ.get("BIG")
+    at_the_end = [("GET", f"/bytes/{big}", 0, int(big)), ("POST", "/count", int(big), len(big) + 1)] if big else []
+    return QUESTIONS * times + at_the_end
+
+
 def client(port, times):
     connection = http.client.HTTPSConnection("127.0.0.1", port, context=client_context())
 
@@ -167,7 +173,7 @@ def client(port, times):
 
     ask_all(OLDER)
     told()
-    ask_all(QUESTIONS * times)
+    ask_all(all_questions(times))
     done()
 
 
@@ -243,7 +249,7 @@ async def aclient(port, times):
     for question in OLDER:
         await ask(reader, writer, *question)
     told()
-    for question in QUESTIONS * times:
+    for question in all_questions(times):
         await ask(reader, writer, *question)
     done()
 
@@ -270,7 +276,7 @@ def openssl(port, times):
     connection = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), plain)
     connection.set_connect_state()
     told()
-    for method, path, sent, expected in QUESTIONS * times:
+    for method, path, sent, expected in all_questions(times):
         length = f"Content-Length: {sent}\r\n" if sent else ""
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n".encode()
         connection.sendall(head + b"y" * sent)
@@ -278,6 +284,7 @@ def openssl(port, times):
         while b"\r\n\r\n" not in got:
             got += connection.recv(65536)
         head, body = got.split(b"\r\n\r\n", 1)
+        body = bytearray(body)
         while len(body) < expected:
             body += connection.recv(65536)
         assert head.startswith(b"HTTP/1.1 200 ") and len(body) == expected

@@ -2,7 +2,8 @@
 //! over tokio with one thread.
 //!
 //!   server|aserver PORT CERT KEY
-//!   client|aclient PORT TIMES    asks for the same things, TIMES times over one connection
+//!   client|aclient PORT TIMES    asks for the same things, TIMES times over one connection, and at the
+//!                                end gets and posts as many bytes as BIG says
 //!   crowd PORT COUNT             as many connections at once, each of which asks for its own number of
 //!                                bytes, several times
 //!
@@ -197,6 +198,11 @@ impl<S: Stream> Connection<S> {
             self.ask("GET /bytes/1000", b"", 1000).await?;
             self.ask("POST /count", &[b'y'; 100_000], 7).await?;
             self.ask("GET /bytes/50000", b"", 50_000).await?;
+        }
+        if let Ok(big) = std::env::var("BIG") {
+            let size = big.parse().expect("a number");
+            self.ask(&format!("GET /bytes/{big}"), b"", size).await?;
+            self.ask("POST /count", &vec![b'y'; size], big.len() + 1).await?;
         }
         Ok(())
     }
