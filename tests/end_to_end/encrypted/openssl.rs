@@ -1,20 +1,23 @@
 //! OpenSSL: of this system and of others, under other names, and inside of programs.
 
-use super::exchange::{self, Client, Library, SYSTEM, TIMES, check, converse, converse_by};
+use super::exchange::{
+    self, Client, Library, QUESTIONS, SYSTEM, TIMES, check, converse, converse_by,
+};
 use super::peers::{self, Peer};
 use crate::chroot::Chroot;
 use crate::clients::python as python_script;
 use crate::fetch::python_packages;
-use crate::process::Running;
-use crate::programs::find;
+use crate::process::{self, Running};
+use crate::programs::{command, find};
 use crate::runner::{Outcome, Setup, Skip, tests};
 use pixie::id::Role;
+use std::fs;
 use std::path::Path;
 
 tests! {
     core: nginx_and_curl;
     once: http2_of_nginx_and_curl, openssl_35, openssl_111, plain_calls, calls_with_sizes,
-        part_of_a_program, blocking_python, asyncio, a_crowd_on_one_thread, another_port, node,
+        calls_with_sizes_and_flags, what_is_peeked_at, early_data, part_of_a_program, blocking_python, asyncio, a_crowd_on_one_thread, another_port, node,
         node_with_a_library, cryptography_of_pypi, a_client_of_kafka_of_pypi;
     // Takes minutes to build.
     soak: openssl_110, openssl_40;
@@ -108,6 +111,52 @@ fn calls_with_sizes(setup: &Setup) -> Outcome {
     both(setup, &peer, ["server", "client"], SYSTEM)
 }
 
+/// Since OpenSSL 3.3, `SSL_write_ex` is `SSL_write_ex2` without flags.
+fn calls_with_sizes_and_flags(setup: &Setup) -> Outcome {
+    let trixie = Chroot::new("trixie", &["python3"])?;
+    let peer = peers::script_in(&trixie, "python3", "peer.py")?;
+    both(setup, &peer, ["server", "client"], Some(("openssl", "3.5.")))
+}
+
+/// It is counted once.
+fn what_is_peeked_at(setup: &Setup) -> Outcome {
+    let peer = peers::c("openssl-peek", &["-DWITH_PEEK", "-lssl", "-lcrypto"])?;
+    both(setup, &peer, ["server", "client"], SYSTEM)
+}
+
+/// A request that goes with the first flight of a session that is resumed (RFC 8446, section 2.3).
+fn early_data(setup: &Setup) -> Outcome {
+    let server = peers::nginx_with(setup, None, "ssl_early_data on;")?;
+    let watch = setup.watch_tls(server.port);
+    watch.wait_until_probed(setup, server.pid());
+    let request = "GET /bytes/1000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let file = server.file("request");
+    fs::write(&file, request).expect("a folder of our own");
+    let session = server.file("session").display().to_string();
+    let openssl = find("openssl")?.display().to_string();
+    let client = |options: &str| -> Result<(u32, String), Skip> {
+        let mut client = command("sh")?;
+        let command = format!(
+            "exec {openssl} s_client -connect 127.0.0.1:{} -ign_eof {options} 2>&1",
+            server.port
+        );
+        Ok(process::run(client.args(["-c", &command])))
+    };
+    let file = file.display();
+    let (first, _) = client(&format!("-sess_out {session} < {file}"))?;
+    let (second, said) = client(&format!("-sess_in {session} -early_data {file}"))?;
+    assert!(said.contains("Early data was accepted"), "{said}");
+    let observed = watch.stop_after(2 * 2 + 2 * 2);
+    observed.check_nothing_dropped();
+    for role in [Role::Client, Role::Server] {
+        assert_eq!(observed.https_lines(role), [QUESTIONS[0]; 2], "at the {role}");
+    }
+    observed.check_ends_agree();
+    let pids = observed.in_order(Role::Client).into_iter().map(|http| http.traffic.process.pid.0);
+    assert_eq!(pids.collect::<Vec<_>>(), [first, second]);
+    Ok(())
+}
+
 fn part_of_a_program(setup: &Setup) -> Outcome {
     let peer = peers::c("openssl-static", &["-l:libssl.a", "-l:libcrypto.a", "-pthread"])?;
     // The text with its version is not linked.
@@ -141,7 +190,7 @@ fn node(setup: &Setup) -> Outcome {
 /// Node as Debian has it: `libnode.so`, which uses the system's library.
 fn node_with_a_library(setup: &Setup) -> Outcome {
     let trixie = Chroot::new("trixie", &["nodejs"])?;
-    let peer = peers::script_in(&trixie, "node")?;
+    let peer = peers::script_in(&trixie, "node", "peer.js")?;
     both(setup, &peer, ["server", "client"], Some(("openssl", "3.5.")))
 }
 

@@ -132,10 +132,12 @@ pub(crate) fn script(program: PathBuf) -> Result<Peer, Skip> {
     Ok(Peer::new(program, &[&source("peer.js")?]))
 }
 
-/// `peer.js`, by a program of a Debian system.
-pub(crate) fn script_in(chroot: &Chroot, program: &str) -> Result<Peer, Skip> {
-    fs::copy(source("peer.js")?, chroot.path("tmp/peer.js")).expect("the cache can be written");
-    let mut peer = Peer::new(program.into(), &["/tmp/peer.js".as_ref()]);
+/// A script of ours, by a program of a Debian system.
+pub(crate) fn script_in(chroot: &Chroot, program: &str, script: &str) -> Result<Peer, Skip> {
+    let inside = Path::new("/tmp").join(script);
+    let outside = chroot.path(&inside.to_string_lossy());
+    fs::copy(source(script)?, outside).expect("the cache can be written");
+    let mut peer = Peer::new(program.into(), &[&inside]);
     peer.chroot = Some(chroot.clone());
     Ok(peer)
 }

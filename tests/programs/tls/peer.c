@@ -5,8 +5,8 @@
 //                                gets and posts as many bytes as BIG says
 //   peer get PORT N              gets N bytes once
 //
-// A client first says "ready", and starts when it is told to on standard input. With WITH_EX, bytes
-// are read and written by SSL_read_ex and SSL_write_ex.
+// A client first says "ready", and starts when it is told to on standard input. Built with WITH_EX, bytes
+// are read and written by SSL_read_ex and SSL_write_ex; with WITH_PEEK, all that is read is peeked at before.
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -46,6 +46,10 @@ static size_t read_some(SSL *ssl, char *bytes, size_t length) {
     size_t done;
     return SSL_read_ex(ssl, bytes, length, &done) == 1 ? done : 0;
 #else
+#ifdef WITH_PEEK
+    int peeked = SSL_peek(ssl, bytes, (int)length);
+    if (peeked > 0) length = (size_t)peeked;
+#endif
     int done = SSL_read(ssl, bytes, (int)length);
     return done > 0 ? (size_t)done : 0;
 #endif

@@ -65,8 +65,14 @@ struct tls_call {
 	__u32 target;
 	__u8 kind;     /* enum tls_kind */
 	__u8 printed;  /* ciphertext has left it that is known again */
-	__u8 nested;   /* there may be a call inside it, on another object */
+	__u8 nested;   /* enum nested_flag */
 	__u8 flags;    /* enum call_flag */
+};
+
+/* What a call has inside. */
+enum nested_flag {
+	NESTED_OTHER = 1, /* there may be one on another object, in tls_nested */
+	NESTED_OWN = 2,   /* those on the same object are parts of it */
 };
 
 /* What was seen of what a call gave to a socket. */
@@ -419,7 +425,7 @@ static __always_inline void carried_by(struct tls_caller *caller, struct tls_cal
 
 	call->carrier = state->connection;
 	call->flags = begun | (state->flags & STATE_EXCLUDED ? CALL_UNWANTED : 0);
-	if (call->nested)
+	if (call->nested & NESTED_OTHER)
 		inner = bpf_map_lookup_elem(&tls_nested, caller);
 	if (inner && inner->object) {
 		inner->carrier = state->connection;

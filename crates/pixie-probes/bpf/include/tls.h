@@ -10,7 +10,7 @@
 /*
  * Calls inside calls count once. On the same object, what is inside has all that the outer one was
  * asked for (SSL_write_ex calls SSL_write_ex2), so it takes its place; but for handshakes, which
- * carry nothing. On another object it is TLS inside TLS, and both count. A call of which the return
+ * carry nothing, and for early data, which is sent only after the inner call, together with the handshake. On another object it is TLS inside TLS, and both count. A call of which the return
  * was not seen harms nobody: the next on its object, or from as far up the stack, takes its place.
  */
 static __always_inline void write_begins(struct tls_call *call, struct tls_session *session)
@@ -72,11 +72,11 @@ static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fre
 	if (outer && outer->object && fresh->frame < outer->frame) {
 		if (fresh->object != outer->object) {
 			knows_carrier(fresh, find_session(fresh->object, pid));
-			outer->nested = 1;
+			outer->nested |= NESTED_OTHER;
 			bpf_map_update_elem(&tls_nested, caller, fresh, BPF_ANY);
 			return 0;
 		}
-		if (fresh->kind == TLS_HANDSHAKE)
+		if (fresh->kind == TLS_HANDSHAKE || outer->nested & NESTED_OWN)
 			return 0;
 	}
 	if (outer && begins_again(fresh, outer))
@@ -233,7 +233,7 @@ static __always_inline int end_call(struct tls_caller *caller, __s64 frame, __s6
 	if (!call->object)
 		return 0;
 	if (frame < call->frame) {
-		if (!call->nested)
+		if (!(call->nested & NESTED_OTHER))
 			return 0;
 		call = bpf_map_lookup_elem(&tls_nested, caller);
 		if (!call || !call->object || frame < call->frame)
@@ -256,7 +256,7 @@ static __always_inline __u64 told(struct pt_regs *registers)
 
 /* Functions of C. */
 
-static __always_inline int c_begins(struct pt_regs *registers, __u8 kind, __u64 done)
+static __always_inline int c_begins(struct pt_regs *registers, __u8 kind, __u64 done, __u8 nested)
 {
 	struct tls_caller caller = { .thread = bpf_get_current_pid_tgid() };
 	struct tls_call call = {};
@@ -265,25 +265,28 @@ static __always_inline int c_begins(struct pt_regs *registers, __u8 kind, __u64 
 	call.buffer = PT_REGS_PARM2(registers);
 	call.done = done;
 	call.kind = kind;
+	call.nested = nested;
 	call.frame = PT_REGS_SP(registers);
 	call.target = told(registers);
 	return begin_call(&caller, &call);
 }
 
-#define C_BEGINS(function, kind, done)                                                          \
+#define C_BEGINS(function, kind, done, nested)                                                  \
 	SEC("uprobe")                                                                           \
 	int function(struct pt_regs *registers)                                                 \
 	{                                                                                       \
-		return c_begins(registers, kind, done);                                         \
+		return c_begins(registers, kind, done, nested);                                 \
 	}
 
-C_BEGINS(tls_handshake, TLS_HANDSHAKE, 0)
-C_BEGINS(tls_read, TLS_READ, 0)
-C_BEGINS(tls_write, TLS_WRITE, 0)
-C_BEGINS(tls_read_ex, TLS_READ, PT_REGS_PARM4(registers))
-C_BEGINS(tls_write_ex, TLS_WRITE, PT_REGS_PARM4(registers))
-C_BEGINS(tls_write_ex2, TLS_WRITE, PT_REGS_PARM5(registers))
-C_BEGINS(tls_send_file, TLS_SEND_FILE, 0)
+C_BEGINS(tls_handshake, TLS_HANDSHAKE, 0, 0)
+C_BEGINS(tls_read, TLS_READ, 0, 0)
+C_BEGINS(tls_write, TLS_WRITE, 0, 0)
+C_BEGINS(tls_read_ex, TLS_READ, PT_REGS_PARM4(registers), 0)
+C_BEGINS(tls_write_ex, TLS_WRITE, PT_REGS_PARM4(registers), 0)
+C_BEGINS(tls_write_ex2, TLS_WRITE, PT_REGS_PARM5(registers), 0)
+C_BEGINS(tls_early_read, TLS_READ, PT_REGS_PARM4(registers), NESTED_OWN)
+C_BEGINS(tls_early_write, TLS_WRITE, PT_REGS_PARM4(registers), NESTED_OWN)
+C_BEGINS(tls_send_file, TLS_SEND_FILE, 0, 0)
 
 static __always_inline int c_ends(struct pt_regs *registers, __s64 frame)
 {
@@ -349,7 +352,7 @@ int tls_bio_write(struct pt_regs *registers)
 
 	if (!call || !call->object)
 		return 0;
-	if (call->nested) {
+	if (call->nested & NESTED_OTHER) {
 		struct tls_call *inner = bpf_map_lookup_elem(&tls_nested, &caller);
 
 		if (inner && inner->object)
