@@ -172,7 +172,6 @@ impl Conversation {
             State::Unparsed => return,
             State::Detecting(detector) => {
                 work.stats.parser.bytes_skipped += detector.gap(direction);
-                return;
             }
             State::Parsing(parser) => parser.gap(direction, time, length),
         }

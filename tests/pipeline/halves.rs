@@ -151,6 +151,28 @@ fn a_connection_that_becomes_known_late_is_known_from_then_on() {
     assert_eq!(lines(&outcome), ["/a not answered on 2", "/b answered on 1"]);
 }
 
+/// The same where only some ports are asked for: what it said before is lost, as is known now.
+#[test]
+fn what_was_given_up_of_a_connection_that_is_asked_for_is_told_of() {
+    let mut wire = Wire::new();
+    wire.open(1, 10);
+    wire.half_by(2, Sent, None, |secure| secure.filtered = true);
+    wire.send(2, Sent, get("/a").as_bytes());
+    wire.wait(2_000_000_000);
+    wire.open(5, 10);
+    wire.half_by(2, Sent, Some(1), |secure| secure.filtered = true);
+    wire.half(3, Received, Some(1));
+    wire.send(2, Sent, get("/b").as_bytes());
+    wire.send(3, Received, answer("/b").as_bytes());
+    wire.close(1);
+    let given_up = get("/a").len() as u64;
+    wire.bytes -= given_up;
+    let outcome = wire.play();
+    assert_eq!(lines(&outcome), ["/b answered on 1"]);
+    assert_eq!(lost(&outcome, Cause::UnknownConnection), (1, given_up));
+    assert_eq!((outcome.stats.tls.sessions, outcome.stats.tls.sessions_joined), (1, 1));
+}
+
 /// Bytes that wait are bounded; what does not fit is a gap, and told of.
 #[test]
 fn what_waits_is_bounded() {

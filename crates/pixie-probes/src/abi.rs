@@ -144,6 +144,7 @@ impl Header {
             0 | 1 => Cause::CaptureLimit,
             2 => Cause::NotInUserSpace,
             3 => Cause::Unreadable,
+            4 => Cause::UnknownConnection,
             _ => return None,
         };
         if self.captured > self.length {

@@ -43,6 +43,8 @@ struct Half {
     held: Vec<Held>,
     /// What that takes.
     bytes: usize,
+    /// Transfers that are not waited for any longer, and their bytes.
+    given_up: (u64, u64),
     /// When it was last heard of.
     last_used: MonotonicTime,
 }
@@ -66,6 +68,11 @@ struct Held {
     length: u32,
     captured: Vec<u8>,
     hole: Cause,
+}
+
+/// How many transfers there are, and of how many bytes.
+fn account(held: &[Held]) -> (u64, u64) {
+    (held.len() as u64, held.iter().map(|held| u64::from(held.length)).sum())
 }
 
 impl Halves {
@@ -161,6 +168,7 @@ impl Connections {
                 base: 0,
                 held: Vec::new(),
                 bytes: 0,
+                given_up: (0, 0),
                 last_used: secure.time,
             }
         });
@@ -195,6 +203,12 @@ impl Connections {
     fn join(&mut self, id: ConnectionId, key: ConnectionId, work: &mut Work) {
         let Some(half) = self.halves.halves.get_mut(&id) else { return };
         let mut secure = half.secure.clone();
+        let (calls, bytes) = std::mem::take(&mut half.given_up);
+        if calls > 0 {
+            let kind = (Stage::Stream, Cause::UnknownConnection);
+            work.losses.add(kind, Some(key), calls, bytes);
+            secure.from_start = false;
+        }
         let (direction, from_start) = (half.direction.index(), secure.from_start);
         let whole = self.halves.wholes.entry(key).or_insert_with(|| Whole {
             session: id,
@@ -224,10 +238,9 @@ impl Connections {
         }
         self.halves.waiting.remove(&id);
         if late {
-            let held = self.halves.release(id);
-            let bytes = held.iter().map(|held| u64::from(held.length)).sum();
+            let (calls, bytes) = account(&self.halves.release(id));
             let kind = (Stage::Stream, Cause::Unobserved);
-            work.losses.add(kind, secure.carrier, held.len() as u64, bytes);
+            work.losses.add(kind, secure.carrier, calls, bytes);
             secure.from_start = false;
         }
         self.session(&secure, work);
@@ -276,7 +289,10 @@ impl Connections {
     fn give_up(&mut self, id: ConnectionId, work: &mut Work) {
         let Some(half) = self.halves.halves.get(&id) else { return };
         if half.secure.filtered {
-            drop(self.halves.release(id));
+            let (calls, bytes) = account(&self.halves.release(id));
+            if let Some(half) = self.halves.halves.get_mut(&id) {
+                half.given_up = (half.given_up.0 + calls, half.given_up.1 + bytes);
+            }
         } else if !half.held.is_empty() {
             self.join(id, id, work);
         }

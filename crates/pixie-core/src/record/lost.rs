@@ -116,6 +116,8 @@ names! {
         Unobserved "unobserved",
         /// The bytes were there before the tracer was.
         BeforeTracing "before_tracing",
+        /// Only some connections are asked for, and it did not become known which one the bytes were on.
+        UnknownConnection "unknown_connection",
         /// A limit on memory was reached, and the oldest went.
         MemoryLimit "memory_limit",
         /// The bytes are not what the protocol allows.

@@ -39,6 +39,7 @@ enum hole {
 	HOLE_LIMIT = 1,        /* more than is captured of one message */
 	HOLE_NOT_IN_USER = 2,  /* sendfile, splice */
 	HOLE_UNREADABLE = 3,   /* the page was not resident, or the address is not known */
+	HOLE_UNPLACED = 4,     /* it was not known on which connection it was */
 };
 
 enum event_flag {

@@ -233,6 +233,25 @@ static __noinline void announce_session(struct tls_session *session)
 	submit(&secure->event);
 }
 
+/* What was said before it was known that this is on a connection that is asked for is a gap. */
+static __noinline void tell_unplaced(struct tls_session *session)
+{
+	struct event *event;
+
+	for (__u32 direction = SENT; direction <= RECEIVED; direction++) {
+		if (!session->state.position[direction])
+			continue;
+		event = begin_event(EVENT_DATA);
+		if (!event)
+			continue;
+		event->direction = direction;
+		event->hole = HOLE_UNPLACED;
+		event->connection = session->state.connection;
+		event->length = session->state.position[direction];
+		submit(event);
+	}
+}
+
 /* The session of this object has ended: it was freed, or another one has its place. */
 static __noinline void end_session(struct tls_session *session, __u64 object)
 {
@@ -286,6 +305,7 @@ static __noinline struct tls_session *make_session(__u64 object, __u64 carrier, 
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct tls_object key = { .address = object, .pid = pid };
 	struct tls_session *session = bpf_map_lookup_elem(&tls_sessions, &key);
+	bool unplaced;
 
 	if (session && session->start_time != process_start()) {
 		bpf_map_delete_elem(&tls_sessions, &key);
@@ -309,6 +329,7 @@ static __noinline struct tls_session *make_session(__u64 object, __u64 carrier, 
 		session->by_kernel = 1;
 		session->state.pid = 0;
 	}
+	unplaced = session->state.flags & STATE_EXCLUDED;
 	session->state.flags &= ~STATE_EXCLUDED;
 	/* Where only some ports are asked for, it has to be known to be on one of them. User space waits
 	 * until that is known of halves. */
@@ -317,6 +338,8 @@ static __noinline struct tls_session *make_session(__u64 object, __u64 carrier, 
 		session->state.flags |= STATE_EXCLUDED;
 	else if (session->state.pid != pid)
 		announce_session(session);
+	if (unplaced && !(session->state.flags & STATE_EXCLUDED))
+		tell_unplaced(session);
 	return session;
 }
 
