@@ -50,6 +50,8 @@ const CORE: &[&str] = &[
     "encrypted::go::go_119",
     "encrypted::ktls::the_server",
     "encrypted::choices::a_confined_program",
+    "encrypted::openssl::early_data",
+    "encrypted::uprobes::many_at_once",
     "transports::unix_sockets",
     "transports::ipv6",
     "sharing::a_connection_is_passed_to_a_worker",

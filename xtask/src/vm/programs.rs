@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 /// Programs that are traced. Node is left out: it alone would be half of the image, and starts in
 /// minutes there.
 const PROGRAMS: &[&str] = &[
-    "nginx", "apache2", "python3", "curl", "wget", "wrk", "ab", "zstd", "bpftool", "setpriv",
-    "prlimit", "unshare",
+    "nginx", "apache2", "python3", "curl", "wget", "wrk", "ab", "openssl", "zstd", "bpftool",
+    "setpriv", "prlimit", "unshare",
 ];
 
 /// Where the programs of our own are in the machine.
