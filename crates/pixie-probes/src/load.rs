@@ -196,7 +196,14 @@ impl Loaded {
             Ok(program) => Ok((name, program)),
             Err(error) => Err(format!("{name}: {}", chain(&*error)).into()),
         };
-        Ok(tls::Programs::Multi(tls::PROGRAMS.iter().map(load).collect::<Result<_, BoxError>>()?))
+        let programs: HashMap<_, OwnedFd> =
+            tls::PROGRAMS.iter().map(load).collect::<Result<_, BoxError>>()?;
+        match programs.values().next() {
+            Some(any) if sys::attaches_multi_uprobe(any.as_fd()) => {
+                Ok(tls::Programs::Multi(programs))
+            }
+            _ => Err("this kernel has no uprobes on many instructions at once (Linux 6.6)".into()),
+        }
     }
 
     /// Detaches everything. The rings can still be read.

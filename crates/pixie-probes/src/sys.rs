@@ -415,6 +415,15 @@ pub(crate) fn attach_multi_uprobe(
     Ok(Uprobe { _link: Some(link), _event: None })
 }
 
+/// Whether [`attach_multi_uprobe`] can do anything with a program: before Linux 6.6 it is loaded all the
+/// same, as one for single probes.
+pub(crate) fn attaches_multi_uprobe(program: BorrowedFd<'_>) -> bool {
+    // A kernel that knows what is asked for complains that this is no regular file
+    // (kernel/trace/bpf_trace.c, bpf_uprobe_multi_link_attach).
+    let attached = attach_multi_uprobe(program, c"/", &[(0, 0)], false, None);
+    attached.is_err_and(|error| error.raw_os_error() == Some(libc::EBADF))
+}
+
 /// Attaches a program to an instruction of the file at `path`, `offset` bytes into it, for every
 /// process that has it mapped or will have. With `is_return`, to the return of the function that
 /// begins there. The program can ask for `cookie`, which wants Linux 5.15.
