@@ -146,7 +146,8 @@ pub(crate) fn rust_program(
     source: &Path,
     environment: &[(&str, PathBuf)],
 ) -> Result<PathBuf, Skip> {
-    let folder = kept(&format!("rust/{name}"), |folder| {
+    let name_in_cache = format!("rust/{name}");
+    let build = |folder: &Path| {
         fs::create_dir_all(folder).expect("the cache can be written");
         let build = tempfile::tempdir().expect("a temporary folder");
         let manifest = format!(
@@ -164,7 +165,14 @@ pub(crate) fn rust_program(
         making(name, &mut cargo)?;
         let built = build.path().join("target/release/program");
         fs::copy(built, folder.join("program")).expect("the cache can be written");
+        fs::copy(source, folder.join("program.rs")).expect("the cache can be written");
         Ok(())
-    })?;
+    };
+    let folder = kept(&name_in_cache, build)?;
+    let content = |file: &Path| fs::read(file).unwrap_or_default();
+    if content(&folder.join("program.rs")) != content(source) {
+        fs::remove_dir_all(&folder).expect("the cache can be written");
+        kept(&name_in_cache, build)?;
+    }
     Ok(folder.join("program"))
 }

@@ -300,24 +300,35 @@ pub(crate) fn curl(
 pub(crate) fn rustls() -> Result<Peer, Skip> {
     match built_before("rustls")? {
         Some(program) => Ok(Peer::new(program, &[])),
-        None => rustls_with("ring"),
+        None => rustls_with("ring", "ring", &[]),
     }
 }
 
 /// The same, with the other library for cryptography.
 pub(crate) fn rustls_with_aws_lc() -> Result<Peer, Skip> {
-    rustls_with("aws_lc_rs")
+    rustls_with("aws_lc_rs", "aws_lc_rs", &[])
 }
 
-fn rustls_with(cryptography: &str) -> Result<Peer, Skip> {
+/// The same, with all of OpenSSL linked into it, as in a program whose parts use different libraries.
+pub(crate) fn rustls_with_openssl() -> Result<Peer, Skip> {
+    let libraries =
+        "-Clink-args=-Wl,--whole-archive -l:libssl.a -Wl,--no-whole-archive -l:libcrypto.a";
+    rustls_with("ring-openssl", "ring", &[("RUSTFLAGS", libraries.into())])
+}
+
+fn rustls_with(
+    name: &str,
+    cryptography: &str,
+    environment: &[(&str, PathBuf)],
+) -> Result<Peer, Skip> {
     let dependencies = format!(
         "rustls = {{ version = \"=0.23.46\", default-features = false, \
                     features = [\"{cryptography}\", \"std\", \"tls12\"] }}\n\
          tokio-rustls = {{ version = \"=0.26.6\", default-features = false, features = [\"tls12\"] }}\n\
          tokio = {{ version = \"=1.54.1\", features = [\"io-util\", \"net\", \"rt\"] }}"
     );
-    let name = format!("rustls-0.23.46-{cryptography}");
-    let program = fetch::rust_program(&name, &dependencies, &source("rustls.rs")?, &[]);
+    let name = format!("rustls-0.23.46-{name}");
+    let program = fetch::rust_program(&name, &dependencies, &source("rustls.rs")?, environment);
     Ok(Peer::new(program?, &[]))
 }
 

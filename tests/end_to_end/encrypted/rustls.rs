@@ -15,8 +15,8 @@ tests! {
     core: sockets_and_tokio;
     once: tls_12, with_openssl_at_the_other_end, a_crowd_on_one_thread, older_connections, another_port,
         stripped_it_is_named;
-    // It takes two minutes of processor time to build, once.
-    soak: with_aws_lc;
+    // They take two minutes of processor time to build, once.
+    soak: with_aws_lc, beside_openssl_in_a_program;
 }
 
 const RUSTLS: Library = Some(("rustls", "0.23.46"));
@@ -49,6 +49,21 @@ fn with_aws_lc(setup: &Setup) -> Outcome {
     let peer = peers::rustls_with_aws_lc()?;
     all_kinds(setup, &peer)?;
     all_kinds(setup, &peer.with("OLD_TLS", "yes"))
+}
+
+/// Both are found in the file, and probed.
+fn beside_openssl_in_a_program(setup: &Setup) -> Outcome {
+    let peer = peers::rustls_with_openssl()?;
+    let server = peer.serve(setup, &["aserver"])?;
+    let client = peer.client(&["client"], &server, TIMES);
+    let watch = setup.watch_tls(server.port);
+    let observed = exchange::observe(setup, watch, &server, client, [RUSTLS; 2], "");
+    let found = observed.report.traffic.as_ref().expect("it was captured").tls.iter();
+    let probed = found.filter(|file| file.path == peer.program() && !file.attached.is_empty());
+    let mut libraries: Vec<_> = probed.filter_map(|file| file.library).collect();
+    libraries.sort_unstable();
+    assert_eq!(libraries, [pixie::tls::Library::OpenSsl, pixie::tls::Library::Rustls]);
+    Ok(())
 }
 
 /// It sends what rustls would not: records of other sizes.

@@ -5,7 +5,7 @@ use super::discovery::{Change, Discovery};
 use super::inspect::inspect;
 use super::known::Known;
 use super::safety;
-use super::target::{Abi, Found, Key, Target};
+use super::target::{Abi, Found, Key, Refusal, Target};
 use super::{Libraries, Library, TlsFile};
 use crate::options::Filter;
 use crate::sys::Uprobe;
@@ -92,14 +92,7 @@ impl Drop for Tracker {
     }
 }
 
-/// A file that was looked into.
-enum Inspected {
-    /// Nothing in it is of interest.
-    Other,
-    Library(Box<Probed>),
-}
-
-/// A file with a library.
+/// A library in a file.
 struct Probed {
     /// Its place in the report.
     place: usize,
@@ -167,7 +160,8 @@ struct Files {
     wanted: Wanted,
     known: Known,
     discovery: Discovery,
-    files: HashMap<Key, Inspected>,
+    /// Those that were looked into, with the libraries in them that are of interest.
+    files: HashMap<Key, Vec<Probed>>,
     by_process: HashMap<Pid, Vec<Key>>,
 }
 
@@ -177,11 +171,8 @@ impl Files {
             self.discovery.wait(INTERVAL);
             self.look();
         }
-        let probes = self.files.drain().flat_map(|(_, file)| match file {
-            Inspected::Other => Vec::new(),
-            Inspected::Library(probed) => probed.probes.into_values().flatten().collect(),
-        });
-        attach::detach(probes.collect());
+        let probed = self.files.drain().flat_map(|(_, libraries)| libraries);
+        attach::detach(probed.flat_map(|probed| probed.probes.into_values().flatten()).collect());
     }
 
     /// Takes note of what has changed.
@@ -205,39 +196,49 @@ impl Files {
         let key = found.key();
         if !self.files.contains_key(&key) {
             if self.files.len() >= MAX_FILES {
-                self.files.retain(|_, file| matches!(file, Inspected::Library(_)));
+                self.files.retain(|_, libraries| !libraries.is_empty());
             }
             // If its process has ended, nothing is known of the file: the next that maps it will show it.
             let Ok(file) = open(found) else { return };
             let inspected = self.inspect(file, found);
             self.files.insert(key, inspected);
         }
-        let Some(Inspected::Library(probed)) = self.files.get_mut(&key) else { return };
-        if !probed.processes.insert(found.pid) {
+        let Some(libraries) = self.files.get_mut(&key) else { return };
+        // Of all in the file the same is true.
+        if !libraries.iter_mut().fold(false, |new, probed| probed.processes.insert(found.pid) | new)
+        {
             return;
         }
-        probed.left = None;
         self.by_process.entry(found.pid).or_default().push(key);
-        self.known.mapped(probed.number, found.pid);
-        if probed.target.as_ref().is_some_and(|target| target.library == Library::Rustls) {
-            // Were it to fail, or were the number not the one that the kernel knows, the first call
-            // would do it.
-            drop(self.marks.insert(found.pid.0, HAS_RUSTLS, UNLESS_KNOWN));
-        }
-        self.known.update(probed.place, |file| file.processes = probed.processes.len());
         let forbidden = safety::forbids_uretprobes(found.pid);
         // Where only some processes are asked for, others need not pay for it.
         let alone = !self.wanted.pids.is_empty() && self.programs.can_be_of_one_process();
         let pid = alone.then_some(found.pid);
-        // For the first time, or again; or what is there would harm this process.
-        if !probed.probes.contains_key(&pid) || forbidden.is_some() {
-            probed.attach(&self.programs, found, pid, forbidden, &self.known);
+        for probed in libraries {
+            probed.left = None;
+            self.known.mapped(probed.number, found.pid);
+            if probed.target.as_ref().is_some_and(|target| target.library == Library::Rustls) {
+                // Were it to fail, or were the number not the one that the kernel knows, the first call
+                // would do it.
+                drop(self.marks.insert(found.pid.0, HAS_RUSTLS, UNLESS_KNOWN));
+            }
+            self.known.update(probed.place, |file| file.processes = probed.processes.len());
+            // For the first time, or again; or what is there would harm this process.
+            if !probed.probes.contains_key(&pid) || forbidden.is_some() {
+                probed.attach(&self.programs, found, pid, forbidden, &self.known);
+            }
         }
     }
 
     /// Looks into a file that is new.
-    fn inspect(&mut self, file: File, found: &Found) -> Inspected {
-        let Ok(file) = ElfFile::from_file(file) else { return Inspected::Other };
+    fn inspect(&self, file: File, found: &Found) -> Vec<Probed> {
+        let Ok(file) = ElfFile::from_file(file) else { return Vec::new() };
+        let inspected = inspect(&file, &found.name).into_iter();
+        inspected.filter_map(|library| self.of_interest(library, found)).collect()
+    }
+
+    /// Takes a library into the report, if it was asked for.
+    fn of_interest(&self, library: Result<Target, Refusal>, found: &Found) -> Option<Probed> {
         let mut report = TlsFile {
             path: found.name.clone(),
             library: None,
@@ -247,20 +248,17 @@ impl Files {
             notes: Vec::new(),
             processes: 0,
         };
-        let target = match inspect(&file, &found.name) {
-            Ok(None) => return Inspected::Other,
-            Ok(Some(target)) => {
+        let target = match library {
+            Ok(target) => {
                 if !self.libraries.contains(target.library) {
-                    return Inspected::Other;
+                    return None;
                 }
                 report.library = Some(target.library);
                 report.version.clone_from(&target.version);
                 report.notes.clone_from(&target.notes);
                 Some(target)
             }
-            Err(refusal) if !self.libraries.is_asked_for(refusal.library) => {
-                return Inspected::Other;
-            }
+            Err(refusal) if !self.libraries.is_asked_for(refusal.library) => return None,
             Err(refusal) => {
                 report.library = refusal.library;
                 report.notes.push(refusal.reason);
@@ -268,27 +266,28 @@ impl Files {
             }
         };
         let (place, number) = self.known.add(report, target.as_ref(), found.key());
-        Inspected::Library(Box::new(Probed {
+        Some(Probed {
             place,
             number,
             target,
             probes: HashMap::new(),
             processes: HashSet::new(),
             left: None,
-        }))
+        })
     }
 
     fn ended(&mut self, pid: Pid) {
         let mut probes = Vec::new();
         self.known.ended(pid);
         for key in self.by_process.remove(&pid).unwrap_or_default() {
-            let Some(Inspected::Library(probed)) = self.files.get_mut(&key) else { continue };
-            probed.processes.remove(&pid);
-            probes.extend(probed.probes.remove(&Some(pid)).unwrap_or_default());
-            if probed.processes.is_empty() {
-                probed.left = Some(Instant::now());
+            for probed in self.files.get_mut(&key).into_iter().flatten() {
+                probed.processes.remove(&pid);
+                probes.extend(probed.probes.remove(&Some(pid)).unwrap_or_default());
+                if probed.processes.is_empty() {
+                    probed.left = Some(Instant::now());
+                }
+                self.known.update(probed.place, |file| file.processes = probed.processes.len());
             }
-            self.known.update(probed.place, |file| file.processes = probed.processes.len());
         }
         attach::detach(probes);
     }
@@ -297,10 +296,8 @@ impl Files {
     fn let_go(&mut self) {
         let now = Instant::now();
         let mut probes = Vec::new();
-        for file in self.files.values_mut() {
-            if let Inspected::Library(probed) = file
-                && probed.left.is_some_and(|left| now - left > LINGER)
-            {
+        for probed in self.files.values_mut().flatten() {
+            if probed.left.is_some_and(|left| now - left > LINGER) {
                 probed.left = None;
                 probes.extend(probed.probes.drain().flat_map(|(_, probes)| probes));
                 self.known.update(probed.place, |file| file.attached.clear());

@@ -87,7 +87,7 @@ fn program_is_found(go: &Path, version: &str, form: &Form) -> Result<(), Failed>
     let names = symbols(&whole);
     let targets = [&whole, &stripped].map(|path| {
         let file = ElfFile::open(path).unwrap();
-        inspect(&file, path).unwrap().unwrap_or_else(|| panic!("nothing is found in {path:?}"))
+        crate::only(inspect(&file, path)).unwrap()
     });
     for target in &targets {
         assert_eq!((target.library, target.abi), (Library::Go, Abi::GoRegisters));

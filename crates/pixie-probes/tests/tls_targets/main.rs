@@ -9,7 +9,7 @@
 mod go;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use pixie_probes::tls::{Abi, Call, Library, Returns, Target, inspect};
+use pixie_probes::tls::{Abi, Call, Library, Refusal, Returns, Target, inspect};
 use pixie_symbols::ElfFile;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -146,7 +146,7 @@ fn main() -> ExitCode {
             let path = Path::new("/lib/x86_64-linux-gnu").join(name);
             if path.exists() {
                 let file = ElfFile::open(&path).unwrap();
-                assert_eq!(inspect(&file, &path), Ok(None), "{name}");
+                assert_eq!(inspect(&file, &path), [], "{name}");
             }
         }
         Ok(())
@@ -165,7 +165,7 @@ fn rustls() -> Trial {
     let found = move || {
         let path = path.ok_or("there is none")?;
         let file = ElfFile::open(&path)?;
-        let target = inspect(&file, &path)?.ok_or("nothing is found in it")?;
+        let target = only(inspect(&file, &path))?;
         assert_eq!((target.library, target.abi), (Library::Rustls, Abi::Rust));
         assert_eq!(target.version.as_deref(), Some("0.23.46"));
         let symbols = symbols(&path);
@@ -193,6 +193,13 @@ fn rustls() -> Trial {
     Trial::test(format!("{name}{advice}"), found).with_ignored_flag(skipped)
 }
 
+/// The one library that is found in a file.
+fn only(mut found: Vec<Result<Target, Refusal>>) -> Result<Target, Failed> {
+    let last = found.pop().ok_or("nothing is found in it")?;
+    assert_eq!(found, [], "and {last:?}");
+    Ok(last?)
+}
+
 fn trial(case: Case) -> Trial {
     let skipped = case.path.is_none();
     let reason = if skipped { format!(": skipped, {}", case.advice) } else { String::new() };
@@ -203,7 +210,7 @@ fn trial(case: Case) -> Trial {
 fn is_found(case: &Case) -> Result<(), Failed> {
     let path = case.path.as_deref().unwrap();
     let file = ElfFile::open(path)?;
-    let target = inspect(&file, path)?.ok_or("nothing is found in it")?;
+    let target = only(inspect(&file, path))?;
     assert_eq!((target.library, target.abi), (case.library, Abi::C));
     match (case.version, &target.version) {
         (Some(expected), Some(version)) => assert!(version.starts_with(expected), "{version}"),

@@ -61,36 +61,29 @@ pub(super) fn names() -> Vec<&'static str> {
     names.chain(BORINGSSL.iter().copied()).collect()
 }
 
-/// The target that a file is by the functions that it names.
-pub(super) fn inspect(
-    file: &ElfFile,
-    path: &Path,
-    functions: &[FoundFunction],
-) -> Result<Option<Target>, Refusal> {
-    let mut functions = functions.to_vec();
-    // Of several functions of one name the exported one comes first, and is the one.
-    let mut seen = std::collections::HashSet::new();
-    functions.retain(|function| seen.insert(function.name.clone()));
+/// The target that a file is by the functions that it names. Of several functions of one name the exported
+/// one comes first, and is the one.
+pub(super) fn inspect(file: &ElfFile, path: &Path, functions: &[FoundFunction]) -> Option<Target> {
     let has = |name: &str| functions.iter().any(|function| function.name == name);
     if has("gnutls_record_recv") {
-        let (points, notes) = points(file, &functions, GNUTLS);
-        return Ok(target(Library::GnuTls, version::gnutls(file), points, notes));
+        let (points, notes) = points(file, functions, GNUTLS);
+        return target(Library::GnuTls, version::gnutls(file), points, notes);
     }
     if !has("SSL_read") && !has("BIO_write") {
-        return by_signature(file);
+        return None;
     }
     let boring = functions.iter().any(|function| {
         BORINGSSL.contains(&function.name.as_str()) || function.name.starts_with("_ZN4bssl")
     });
-    let (points, notes) = points(file, &functions, SSL);
-    Ok(match boring {
+    let (points, notes) = points(file, functions, SSL);
+    match boring {
         true => target(Library::BoringSsl, None, points, notes),
         false => target(Library::OpenSsl, version::openssl(file, path), points, notes),
-    })
+    }
 }
 
 /// The target that a file without names is by what its code looks like.
-fn by_signature(file: &ElfFile) -> Result<Option<Target>, Refusal> {
+pub(super) fn by_signature(file: &ElfFile) -> Result<Option<Target>, Refusal> {
     let Some(found) = signatures::find(file)? else { return Ok(None) };
     let mut functions = Vec::new();
     let mut notes = vec!["it has no symbols; its functions were found by signatures".to_owned()];
