@@ -309,11 +309,10 @@ pub(crate) fn rustls_with_aws_lc() -> Result<Peer, Skip> {
     rustls_with("aws_lc_rs", "aws_lc_rs", &[])
 }
 
-/// The same, with all of OpenSSL linked into it, as in a program whose parts use different libraries.
+/// The same, with OpenSSL linked into it, as in a program whose parts use different libraries.
 pub(crate) fn rustls_with_openssl() -> Result<Peer, Skip> {
-    let libraries =
-        "-Clink-args=-Wl,--whole-archive -l:libssl.a -Wl,--no-whole-archive -l:libcrypto.a";
-    rustls_with("ring-openssl", "ring", &[("RUSTFLAGS", libraries.into())])
+    let libraries = "-Clink-args=-Wl,-u,SSL_read,-u,SSL_write -l:libssl.a -l:libcrypto.a";
+    rustls_with("ring-openssl", "ring", &[("CARGO_ENCODED_RUSTFLAGS", libraries.into())])
 }
 
 fn rustls_with(
