@@ -398,8 +398,9 @@ fn a_large_response_ends_where_it_does_although_most_of_it_is_not_captured() {
         talk.client(get(3, "/3"));
         talk.server([frame(WINDOW_UPDATE, 0, 3, [0, 0, 1, 0]), ok(3, b"")].concat());
         assert_summary(&talk, &[&format!("GET /1 0 | 200 {size}"), "GET /3 0 | 200 0"]);
-        let traffic = &http(&talk.records[0]).traffic;
-        assert_eq!(traffic.latency, Some(Duration::from_millis(took)), "{size} bytes");
+        // The last hole may be one or two pieces before the end.
+        let latency = http(&talk.records[0]).traffic.latency.unwrap().as_millis() as u64;
+        assert!((took - 2..=took).contains(&latency), "{latency} of {took} ms for {size} bytes");
     }
 }
 

@@ -32,8 +32,8 @@ pub(super) struct Half {
     detour: Option<Detour>,
     /// Bytes since the last place that was known, both there and not.
     passed: u64,
-    /// When the last of them came.
-    last_passed: MonotonicTime,
+    /// When that place was, or the last hole since.
+    last_hole: MonotonicTime,
     /// Bytes passed over that are not reported yet, and why.
     skipped: u64,
     cause: Cause,
@@ -89,7 +89,7 @@ impl Half {
             data: None,
             detour: None,
             passed: 0,
-            last_passed: MonotonicTime::default(),
+            last_hole: MonotonicTime::default(),
             skipped: 0,
             cause: Cause::Unobserved,
             lost: 0,
@@ -180,7 +180,7 @@ impl Half {
         }
         self.state = State::Frame;
         if !frame.is_valid() || !streams.is_allowed(self.kind, &frame) {
-            self.lose_place(Cause::Malformed, streams);
+            self.lose_place(Cause::Malformed, time, streams);
             return 0;
         }
         self.lost = 0;

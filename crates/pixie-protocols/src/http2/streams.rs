@@ -67,6 +67,16 @@ pub(super) struct Place {
     pub(super) ended: MonotonicTime,
 }
 
+/// What has to pass unseen.
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    bytes: u64,
+    /// How many streams are to have ended by that.
+    streams: usize,
+    /// The newest stream of which something may have been in the last hole.
+    newest: u32,
+}
+
 /// How many bytes so much content is in frames of this size, of which there are at least so many.
 fn on_wire(content: u64, usual: u64, at_least: u64) -> u64 {
     let frames = content.div_ceil(usual).max(at_least);
@@ -98,8 +108,8 @@ pub(super) struct Streams {
     usual: [u32; 2],
     /// Bytes that have passed unseen since streams are open: their content, and the headers of its frames.
     unseen: [u64; 2],
-    /// What has to pass unseen for all streams to have ended; and how many streams these are.
-    missing: [Option<(u64, usize)>; 2],
+    /// What has to pass unseen for all streams to have ended.
+    missing: [Option<Missing>; 2],
     /// Why the connection ends, where that is an error.
     failure: Option<Http2Error>,
     /// Bytes in `open`, about.
@@ -427,7 +437,8 @@ impl Streams {
         let (unseen, usual) = (self.unseen[kind as usize], self.usual(kind));
         self.missing[kind as usize] = missing.filter(|_| open > 0).map(|missing| {
             let rest = on_wire(missing, usual, open).saturating_sub(unseen);
-            (rest.max(open * HEADER as u64), self.open.len())
+            let bytes = rest.max(open * HEADER as u64);
+            Missing { bytes, streams: self.open.len(), newest: u32::MAX }
         });
     }
 
@@ -455,20 +466,28 @@ impl Streams {
         }
     }
 
+    /// There is a hole: frames of all streams that there are by now may be in it.
+    pub(super) fn hides(&mut self, kind: Kind) {
+        let newest = self.open.keys().next_back().copied().unwrap_or(0);
+        if let Some(missing) = &mut self.missing[kind as usize] {
+            missing.newest = newest;
+        }
+    }
+
     /// So many bytes of this kind have passed since then. When they are all that the streams under
     /// way had to send, then these have ended.
     pub(super) fn passed(&mut self, kind: Kind, bytes: u64, at: MonotonicTime) {
-        let Some((missing, streams)) = self.missing[kind as usize] else { return };
-        if bytes < missing {
+        let Some(missing) = self.missing[kind as usize] else { return };
+        if bytes < missing.bytes {
             return;
         }
         self.missing[kind as usize] = None;
         self.unseen[kind as usize] = 0;
-        if streams == self.open.len() {
+        if missing.streams == self.open.range(..=missing.newest).count() {
             let under_way = |stream: &Stream| !stream.message_of(kind).part.is_over();
             let open: Vec<u32> = self
                 .open
-                .iter()
+                .range(..=missing.newest)
                 .filter(|(_, stream)| under_way(stream))
                 .map(|(&id, _)| id)
                 .collect();
@@ -484,9 +503,11 @@ impl Streams {
         }
     }
 
-    /// Whether this half of a stream goes on.
-    pub(super) fn is_under_way(&self, kind: Kind, id: u32) -> bool {
-        self.open.get(&id).is_some_and(|stream| !stream.message_of(kind).part.is_over())
+    /// Whether this half of a stream goes on, of which something may have been in the last hole.
+    pub(super) fn goes_on(&self, kind: Kind, id: u32) -> bool {
+        let is_newer = self.missing[kind as usize].is_some_and(|missing| id > missing.newest);
+        !is_newer
+            && self.open.get(&id).is_some_and(|stream| !stream.message_of(kind).part.is_over())
     }
 
     /// Whether content can be of no other stream.

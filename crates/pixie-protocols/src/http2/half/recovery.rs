@@ -31,11 +31,7 @@ impl Half {
                 rest
             }
             Outcome::Nothing { passed } => {
-                // If that is all that was to come, then no frame begins in what is kept.
-                let kept = search.kept() as u64;
                 self.pass_over(passed, streams);
-                self.last_passed = time;
-                streams.passed(kind, self.passed + kept, time);
                 &[]
             }
         }
@@ -44,8 +40,8 @@ impl Half {
     /// The next frame has been found: now it can be told what was lost.
     fn resume(&mut self, next: Option<Frame>, streams: &mut Streams) {
         // A stream that goes on with this frame has not ended.
-        if !next.is_some_and(|next| streams.is_under_way(self.kind, next.stream)) {
-            streams.passed(self.kind, self.passed, self.last_passed);
+        if !next.is_some_and(|next| streams.goes_on(self.kind, next.stream)) {
+            streams.passed(self.kind, self.passed, self.last_hole);
         }
         let explained = self.detour.and_then(|detour| {
             let content = detour.content(self.passed)?;
@@ -59,7 +55,7 @@ impl Half {
                 streams.data_gap(self.kind, stream, content, wire);
                 streams.explained(self.kind);
                 if next.is_none_or(|next| next.stream != stream) {
-                    streams.end_if_filled(self.kind, stream, self.last_passed);
+                    streams.end_if_filled(self.kind, stream, self.last_hole);
                 }
             } else {
                 // No header block was lost, but whose content it was is not known.
@@ -143,7 +139,8 @@ impl Half {
                 let dropped = search.gap(length);
                 self.pass_over(dropped, streams);
                 self.passed += length;
-                self.last_passed = time;
+                self.last_hole = time;
+                streams.hides(self.kind);
                 streams.passed(self.kind, self.passed, time);
                 return;
             }
@@ -151,16 +148,16 @@ impl Half {
         };
         if length > inside {
             let started = std::mem::take(&mut self.buffer).len();
-            self.lose_place(Cause::Unobserved, streams);
+            self.lose_place(Cause::Unobserved, time, streams);
             self.pass_over(started, streams);
             self.passed += length - inside;
-            self.last_passed = time;
+            streams.hides(self.kind);
             streams.passed(self.kind, self.passed, time);
         }
     }
 
     /// Frames may begin anywhere from here on, and some may have been lost.
-    pub(super) fn lose_place(&mut self, cause: Cause, streams: &mut Streams) {
+    pub(super) fn lose_place(&mut self, cause: Cause, time: MonotonicTime, streams: &mut Streams) {
         self.break_block(streams);
         self.report_skipped(streams);
         streams.suspect(self.kind);
@@ -174,6 +171,7 @@ impl Half {
         }
         self.cause = cause;
         self.passed = 0;
+        self.last_hole = time;
         self.lost = 0;
         self.state = State::Search(Box::default());
     }
