@@ -199,6 +199,8 @@ func client(port string) {
 	for err = nil; err == nil; {
 		err = never.RecvMsg(&answer)
 	}
+	// What is still to be written when it is closed, such as that the call is cancelled, is not.
+	time.Sleep(100 * time.Millisecond)
 	connection.Close()
 	another := dial(port)
 	answer, err = call(another, context.Background(), "Unary", bytes.Repeat([]byte("z"), 20000))
