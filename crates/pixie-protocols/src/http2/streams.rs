@@ -497,6 +497,8 @@ impl Streams {
                 if let Some(stream) = self.open.get_mut(&id) {
                     stream.message(kind).lose();
                     stream.end(kind, at);
+                    // Frames' headers may have been fewer, and some content is still to come.
+                    self.remember(id);
                     self.emit_if_over(id);
                 }
             }
