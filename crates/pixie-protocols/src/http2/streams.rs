@@ -343,20 +343,18 @@ impl Streams {
 
     /// One half of a stream has ended.
     fn end(&mut self, kind: Kind, id: u32, at: MonotonicTime) {
-        if let Some(stream) = self.open.get(&id) {
+        let usual = self.usual(kind);
+        if let Some(stream) = self.open.get_mut(&id) {
             // What was missing of it was among what passed unseen: all of that, where it is not
             // known how much.
             let message = stream.message_of(kind);
             if message.lost {
-                let usual = self.usual(kind);
                 let missing =
                     message.missing().map_or(u64::MAX, |content| on_wire(content, usual, 1));
                 let unseen = &mut self.unseen[kind as usize];
                 *unseen = unseen.saturating_sub(missing);
             }
-            if let Some(stream) = self.open.get_mut(&id) {
-                stream.end(kind, Some(at));
-            }
+            stream.end(kind, Some(at));
         }
     }
 
