@@ -3,13 +3,14 @@
 use super::exchange::{Client, Library, TIMES, check, converse};
 use super::peers::{self, Peer};
 use crate::chroot::Chroot;
+use crate::expect::HttpExt;
 use crate::fetch;
 use crate::runner::{Outcome, Setup, tests};
 use pixie::id::Role;
 
 tests! {
     once: go_115, go_119, go_123, go_127, stripped_115, stripped_119, stripped_123, stripped_127,
-        position_independent, stacks_that_grow;
+        position_independent, stacks_that_grow, answers_that_come_at_once;
     // Each compiles the standard library once more, and differs little from the others.
     soak: go_121, stripped_121, position_independent_123, boringcrypto, with_cgo;
 }
@@ -93,6 +94,36 @@ fn stacks_that_grow(setup: &Setup) -> Outcome {
         check(&observed, role, Some(("go", "go1.")), pid, &expected);
     }
     observed.check_ends_agree();
+    Ok(())
+}
+
+/// What answers a write may be read before the write returns, and is not told of first: of a connection's
+/// first exchange, nothing else says what it answers.
+fn answers_that_come_at_once(setup: &Setup) -> Outcome {
+    const TIMES: usize = 2000;
+    let go = peers::go_of_debian("", &[])?;
+    let server = go.serve(setup, &["server", "-tls"])?;
+    let watch = setup.watch_tls(server.port);
+    let mut client = Client::start(go.client(&["fresh", "-tls"], &server, TIMES));
+    for pid in [client.pid(), server.pid()] {
+        watch.wait_until_probed(setup, pid);
+    }
+    client.ask();
+    // Each end also tells of each handshake.
+    watch.wait(4 * TIMES);
+    client.leave();
+    let observed = watch.stop_after(0);
+    observed.check_nothing_dropped();
+    for role in [Role::Client, Role::Server] {
+        let mut sizes: Vec<u64> =
+            observed.side(role).map(|http| http.answered().body.size).collect();
+        sizes.sort_unstable();
+        assert!(sizes.into_iter().eq(0..TIMES as u64), "at the {role}");
+        for http in observed.side(role) {
+            let answered = format!("/bytes/{}", http.answered().body.size);
+            assert_eq!(http.path(), answered, "at the {role}: {http}");
+        }
+    }
     Ok(())
 }
 

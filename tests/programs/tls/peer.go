@@ -4,6 +4,7 @@
 //	peer client [-tls] [-h2] PORT TIMES      asks for the same things, TIMES times over one connection,
 //	                                         and at the end gets and posts as many bytes as BIG says
 //	peer get [-tls] [-h2] PORT N             gets N bytes once, and says so
+//	peer fresh [-tls] PORT TIMES             gets 0 bytes, 1 byte, …, each over a connection of its own
 //	peer deep -tls PORT TIMES                gets 0 bytes, 1 byte, …, from ever further down new stacks
 //
 // A client first says "ready", and starts when it is told to on standard input. With OLDER in its
@@ -108,6 +109,14 @@ func deep(port string, times int) {
 	}
 }
 
+// Each connection is used once, so that what goes over it is the first.
+func (client *client) fresh(number int) {
+	client.Transport.(*http.Transport).DisableKeepAlives = true
+	for size := 0; size < number; size++ {
+		client.ask("GET", fmt.Sprintf("/bytes/%d", size), 0, size)
+	}
+}
+
 func main() {
 	arguments := os.Args[1:]
 	encrypted, http2 := false, false
@@ -145,6 +154,8 @@ func main() {
 	input.ReadString('\n')
 	if arguments[0] == "deep" {
 		deep(port, number)
+	} else if arguments[0] == "fresh" {
+		client.fresh(number)
 	} else if arguments[0] == "get" {
 		client.ask("GET", fmt.Sprintf("/bytes/%d", number), 0, number)
 	} else {

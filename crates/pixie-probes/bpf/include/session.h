@@ -100,13 +100,14 @@ struct {
 struct tls_pending {
 	__u64 buffer;
 	__u64 length;
+	__u64 time; /* when it began */
 };
 
 /*
  * Writes that are under way, by the number of their session, where another goroutine may read
  * meanwhile. Their answer may have come before they return: whoever is the first to delete one tells
- * of it. What is never seen to return leaves it behind; when there are too many of those, writes
- * are told of as they return.
+ * of it, a reader as of when it began. What is never seen to return leaves it behind; when there are
+ * too many of those, writes are told of as they return.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -233,23 +234,28 @@ static __noinline void announce_session(struct tls_session *session)
 	submit(&secure->event);
 }
 
-/* What was said before it was known that this is on a connection that is asked for is a gap. */
-static __noinline void tell_unplaced(struct tls_session *session)
+static __noinline void tell_gap(struct tls_session *session, __u8 direction, __u8 hole,
+				__u32 position, __u32 length)
 {
-	struct event *event;
+	struct event *event = length ? begin_event(EVENT_DATA) : NULL;
 
-	for (__u32 direction = SENT; direction <= RECEIVED; direction++) {
-		if (!session->state.position[direction])
-			continue;
-		event = begin_event(EVENT_DATA);
-		if (!event)
-			continue;
-		event->direction = direction;
-		event->hole = HOLE_UNPLACED;
-		event->connection = session->state.connection;
-		event->length = session->state.position[direction];
-		submit(event);
-	}
+	if (!event)
+		return;
+	event->direction = direction;
+	event->hole = hole;
+	event->connection = session->state.connection;
+	event->position = position;
+	event->length = length;
+	submit(event);
+}
+
+/* What was said before it was known that this is on a connection that is asked for is a gap. */
+static __always_inline void tell_unplaced(struct tls_session *session)
+{
+	__u32 *position = session->state.position;
+
+	tell_gap(session, SENT, HOLE_UNPLACED, 0, position[SENT]);
+	tell_gap(session, RECEIVED, HOLE_UNPLACED, 0, position[RECEIVED]);
 }
 
 /* The session of this object has ended: it was freed, or another one has its place. */

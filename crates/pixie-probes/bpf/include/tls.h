@@ -7,16 +7,12 @@
 #ifndef PIXIE_TLS_H
 #define PIXIE_TLS_H
 
-/*
- * Calls inside calls count once. On the same object, what is inside has all that the outer one was
- * asked for (SSL_write_ex calls SSL_write_ex2), so it takes its place; but for handshakes, which
- * carry nothing, and for early data, which is sent only after the inner call, together with the handshake. On another object it is TLS inside TLS, and both count. A call of which the return
- * was not seen harms nobody: the next on its object, or from as far up the stack, takes its place.
- */
+/* Another goroutine may read the answer before it returns. */
 static __always_inline void write_begins(struct tls_call *call, struct tls_session *session)
 {
 	struct tls_pending pending = { .buffer = call->buffer, .length = call->done };
 
+	pending.time = bpf_ktime_get_ns();
 	if (call->kind == TLS_GO_WRITE &&
 	    !bpf_map_update_elem(&tls_pending, &session->state.connection, &pending, BPF_NOEXIST))
 		call->kind = TLS_PENDING_WRITE;
@@ -43,23 +39,23 @@ static __always_inline void knows_carrier(struct tls_call *call, struct tls_sess
 static __noinline void tell_missed(struct tls_caller *caller, struct tls_session *session)
 {
 	__u32 *missed = bpf_map_lookup_elem(&tls_missed, caller);
-	struct event *event;
+	__u32 *position = &session->state.position[RECEIVED];
 
 	if (!missed)
 		return;
-	event = session->state.flags & STATE_EXCLUDED ? NULL : begin_event(EVENT_DATA);
-	if (event) {
-		event->direction = RECEIVED;
-		event->hole = HOLE_UNREADABLE;
-		event->connection = session->state.connection;
-		event->position = session->state.position[RECEIVED];
-		event->length = *missed;
-		submit(event);
-	}
-	session->state.position[RECEIVED] += *missed;
+	if (!(session->state.flags & STATE_EXCLUDED))
+		tell_gap(session, RECEIVED, HOLE_UNREADABLE, *position, *missed);
+	*position += *missed;
 	bpf_map_delete_elem(&tls_missed, caller);
 }
 
+/*
+ * Calls inside calls count once. On the same object, what is inside has all that the outer one was
+ * asked for (SSL_write_ex calls SSL_write_ex2), so it takes its place; but for handshakes, which
+ * carry nothing, and for early data, which is sent only after the inner call, together with the
+ * handshake. On another object it is TLS inside TLS, and both count. A call of which the return was not
+ * seen harms nobody: the next on its object, or from as far up the stack, takes its place.
+ */
 static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fresh)
 {
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
@@ -118,7 +114,8 @@ static __always_inline __u32 length_of_call(struct tls_call *call, __s64 result)
 }
 
 static __always_inline struct transfer *begin_transfer(struct tls_call *call,
-						       struct tls_session *session, __u32 length)
+						       struct tls_session *session, __u32 length,
+						       __u64 time)
 {
 	struct transfer *transfer = transfer_of_thread();
 	__u64 thread = bpf_get_current_pid_tgid();
@@ -135,7 +132,7 @@ static __always_inline struct transfer *begin_transfer(struct tls_call *call,
 	transfer->direction = call->kind == TLS_READ ? RECEIVED : SENT;
 	transfer->hole = call->kind == TLS_SEND_FILE ? HOLE_NOT_IN_USER : HOLE_LIMIT;
 	transfer->flags = 0;
-	transfer->time = bpf_ktime_get_ns();
+	transfer->time = time;
 	transfer->connection = session->state.connection;
 	return transfer;
 }
@@ -150,9 +147,10 @@ __noinline int tell_plaintext(__u64 address)
 	return 0;
 }
 
-static __noinline void tell_call(struct tls_call *call, struct tls_session *session, __u32 length)
+static __noinline void tell_call(struct tls_call *call, struct tls_session *session, __u32 length,
+				 __u64 time)
 {
-	struct transfer *transfer = begin_transfer(call, session, length);
+	struct transfer *transfer = begin_transfer(call, session, length, time);
 	__u32 *position;
 
 	if (!transfer) {
@@ -174,7 +172,7 @@ static __noinline void tell_call(struct tls_call *call, struct tls_session *sess
  * what it was. */
 static __always_inline void tell_pending(struct tls_call *call, struct tls_session *session)
 {
-	__u64 buffer = call->buffer, length;
+	__u64 buffer = call->buffer, length, time;
 	struct tls_pending *pending;
 
 	pending = bpf_map_lookup_elem(&tls_pending, &session->state.connection);
@@ -182,9 +180,10 @@ static __always_inline void tell_pending(struct tls_call *call, struct tls_sessi
 		return;
 	call->buffer = pending->buffer;
 	length = pending->length;
+	time = pending->time;
 	call->kind = TLS_WRITE;
 	if (!bpf_map_delete_elem(&tls_pending, &session->state.connection))
-		tell_call(call, session, at_most(length));
+		tell_call(call, session, at_most(length), time);
 	call->buffer = buffer;
 	call->kind = TLS_READ;
 }
@@ -193,6 +192,7 @@ static __noinline void call_returned(struct tls_call *call, __s64 result)
 {
 	__u32 length = length_of_call(call, result);
 	struct tls_session *session;
+	__u64 time;
 
 	/* Nothing new. */
 	if (!length && !call->carrier)
@@ -204,12 +204,14 @@ static __noinline void call_returned(struct tls_call *call, __s64 result)
 	}
 	if (call->kind == TLS_READ && length)
 		tell_pending(call, session);
+	/* While a write is pending: who then reads the answer has a later one. */
+	time = bpf_ktime_get_ns();
 	/* A reader may have told of it already. */
 	if (call->kind == TLS_PENDING_WRITE &&
 	    bpf_map_delete_elem(&tls_pending, &session->state.connection))
 		length = 0;
 	if (length)
-		tell_call(call, session, length);
+		tell_call(call, session, length, time);
 	if (call->kind == TLS_PENDING_WRITE && session->ending)
 		end_session(session, call->object);
 }

@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, VecDeque};
 /// What is under way may take this many times [`Limits::buffer`](crate::parser::Limits::buffer).
 const PENDING_BUFFERS: usize = 32;
 
-/// How many streams that were reset are remembered: what was sent before the other end knew of it
-/// still comes.
-const MAX_RESET: usize = 128;
+/// So many streams are remembered of which something may still come: they were reset, and the other end
+/// did not know of it yet, or were taken to have ended where bytes are missing.
+const MAX_LINGERING: usize = 128;
 
 /// A new request's stream is not further than this from the last one's.
 const USUAL_STEP: u32 = 512;
@@ -90,8 +90,8 @@ pub(super) struct Streams {
     requests: Direction,
     open: BTreeMap<u32, Box<Stream>>,
     outputs: VecDeque<Output>,
-    /// The ones that were reset last.
-    reset: VecDeque<u32>,
+    /// The last ones that are over, and of which something may still come.
+    lingering: VecDeque<u32>,
     /// The newest request's stream.
     last_request: u32,
     /// How many of `open` have a response and still wait for their request.
@@ -125,7 +125,7 @@ impl Streams {
             open: BTreeMap::new(),
             // Most connections never need more, and the least that it takes by itself is 4.
             outputs: VecDeque::with_capacity(1),
-            reset: VecDeque::new(),
+            lingering: VecDeque::new(),
             last_request: 0,
             early: 0,
             begun: [false; 2],
@@ -180,7 +180,7 @@ impl Streams {
             }
         } else {
             let is_known = id > self.last_request || head.has_pseudo;
-            if id.is_multiple_of(2) || self.was_reset(id) || !is_known {
+            if id.is_multiple_of(2) || self.lingers(id) || !is_known {
                 return self.stray(Kind::Request, place.wire, id);
             }
             let mut stream = Stream::new(self.context.traffic.clone());
@@ -219,7 +219,7 @@ impl Streams {
         let id = place.stream;
         let limit = self.context.limits.body;
         if !self.open.contains_key(&id) {
-            if self.was_reset(id) {
+            if self.lingers(id) {
                 return self.stray(Kind::Response, place.wire, id);
             }
             let mut stream = Stream::new(self.context.traffic.clone());
@@ -278,15 +278,15 @@ impl Streams {
     /// Frames that belong to nothing: sent before the other end knew that the stream was over, or
     /// the stream was never seen.
     fn stray(&mut self, kind: Kind, wire: u64, id: u32) {
-        if self.was_reset(id) || self.incomplete[kind as usize] {
+        if self.lingers(id) || self.incomplete[kind as usize] {
             self.skipped(kind, wire, Cause::Unobserved);
         } else {
             self.skipped(kind, wire, Cause::Malformed);
         }
     }
 
-    fn was_reset(&self, id: u32) -> bool {
-        self.reset.contains(&id)
+    fn lingers(&self, id: u32) -> bool {
+        self.lingering.contains(&id)
     }
 
     /// The header of a `DATA` frame has come. False when its content belongs to nothing.
@@ -301,7 +301,7 @@ impl Streams {
 
     /// Why the content of a `DATA` frame belongs to nothing.
     pub(super) fn cause_of_stray(&self, kind: Kind, id: u32) -> Cause {
-        let is_late = self.was_reset(id) || self.incomplete[kind as usize];
+        let is_late = self.lingers(id) || self.incomplete[kind as usize];
         if is_late { Cause::Unobserved } else { Cause::Malformed }
     }
 
@@ -385,10 +385,10 @@ impl Streams {
 
     /// What still comes of this stream is not an error.
     fn remember(&mut self, id: u32) {
-        if self.reset.len() >= MAX_RESET {
-            self.reset.pop_front();
+        if self.lingering.len() >= MAX_LINGERING {
+            self.lingering.pop_front();
         }
-        self.reset.push_back(id);
+        self.lingering.push_back(id);
     }
 
     /// `GOAWAY`: the sender does nothing about streams of the other end after the last one.
@@ -639,6 +639,6 @@ impl Streams {
 
     /// Bytes of memory that are held, about.
     pub(super) fn memory(&self) -> usize {
-        self.memory + self.reset.capacity() * size_of::<u32>()
+        self.memory + self.lingering.capacity() * size_of::<u32>()
     }
 }
