@@ -2,7 +2,8 @@
 //!
 //! A transfer is told of when its call ends. While one thread is on its way back from sending a
 //! request, another can receive the answer: that is then told of first. The source knows by TCP's
-//! own count that something was sent that it has not told of yet, and says so.
+//! own count, or because a call that writes is under way, that something was sent that it has not told
+//! of yet, and says so.
 
 use pixie_core::id::{ConnectionId, Direction};
 use pixie_core::record::Cause;

@@ -44,7 +44,6 @@ const TLS_MAPS: &[&str] = &[
     "tls_nested",
     "tls_prints",
     "tls_printers",
-    "tls_pending",
     "tls_missed",
     "tls_processes",
     "rustls_calls",

@@ -22,8 +22,8 @@ enum tls_kind {
 	TLS_READ,
 	TLS_WRITE,
 	TLS_SEND_FILE,
-	TLS_GO_WRITE,      /* of that many bytes as `done` says */
-	TLS_PENDING_WRITE, /* the same, and it is in tls_pending */
+	TLS_GO_WRITE,     /* of that many bytes as `done` says */
+	TLS_PLACED_WRITE, /* the same, and its place in the stream is taken */
 };
 
 /* An object of a library. Another process may have another one at the same address. */
@@ -43,9 +43,12 @@ struct tls_session {
 	struct state state; /* of the plaintext; its connection is the session's number */
 	__u64 carrier;      /* the connection that carries it; 0 when it is not known */
 	__u64 start_time;   /* of the process, because pids come again */
+	__u64 answered;     /* when something was last read while a placed write was under way */
+	__u32 writing;      /* how many of those there are */
+	__u32 placed;       /* where the last of them begins */
 	__u32 target;
 	__u8 from_start; /* its handshake was seen to begin */
-	__u8 ending;     /* it ends when the write that is under way has returned */
+	__u8 ending;     /* it ends when what is under way to be written is told of */
 	__u8 by_kernel;  /* the kernel encrypts what is sent */
 	__u8 half;       /* enum half */
 };
@@ -62,11 +65,14 @@ struct tls_call {
 	__u64 done;    /* where the number of bytes will be put; 0 when it is what is returned */
 	__u64 carrier; /* the connection that is known to carry the session, or was used meanwhile */
 	__s64 frame;   /* the stack pointer: the deeper the call the lower */
+	__u64 began;   /* when; of a placed write */
+	__u32 place;   /* of a placed write, in the stream */
 	__u32 target;
 	__u8 kind;     /* enum tls_kind */
 	__u8 printed;  /* ciphertext has left it that is known again */
 	__u8 nested;   /* enum nested_flag */
 	__u8 flags;    /* enum call_flag */
+	__u32 _pad;
 };
 
 /* What a call has inside. */
@@ -96,25 +102,6 @@ struct {
 	__type(key, struct tls_caller);
 	__type(value, struct tls_call);
 } tls_calls SEC(".maps");
-
-struct tls_pending {
-	__u64 buffer;
-	__u64 length;
-	__u64 time; /* when it began */
-};
-
-/*
- * Writes that are under way, by the number of their session, where another goroutine may read
- * meanwhile. Their answer may have come before they return: whoever is the first to delete one tells
- * of it, a reader as of when it began. What is never seen to return leaves it behind; when there are
- * too many of those, writes are told of as they return.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
-	__type(key, __u64);
-	__type(value, struct tls_pending);
-} tls_pending SEC(".maps");
 
 /* Of TLS inside TLS, as through a proxy, the inner calls of the library. */
 struct {
@@ -253,8 +240,9 @@ static __noinline void tell_gap(struct tls_session *session, __u8 direction, __u
 static __always_inline void tell_unplaced(struct tls_session *session)
 {
 	__u32 *position = session->state.position;
+	__u32 sent = session->writing ? session->placed : position[SENT];
 
-	tell_gap(session, SENT, HOLE_UNPLACED, 0, position[SENT]);
+	tell_gap(session, SENT, HOLE_UNPLACED, 0, sent);
 	tell_gap(session, RECEIVED, HOLE_UNPLACED, 0, position[RECEIVED]);
 }
 
@@ -274,7 +262,6 @@ static __noinline void end_session(struct tls_session *session, __u64 object)
 			submit(event);
 		}
 	}
-	bpf_map_delete_elem(&tls_pending, &session->state.connection);
 	bpf_map_delete_elem(&tls_sessions, &key);
 }
 

@@ -7,21 +7,44 @@
 #ifndef PIXIE_TLS_H
 #define PIXIE_TLS_H
 
-/* Another goroutine may read the answer before it returns. */
-static __always_inline void write_begins(struct tls_call *call, struct tls_session *session)
+/* What an event can say. The functions of libraries return no more; what a program asks for may be more. */
+static __always_inline __u32 at_most(__u64 length)
 {
-	struct tls_pending pending = { .buffer = call->buffer, .length = call->done };
+	return length > 0x7fffffff ? 0x7fffffff : length;
+}
 
-	pending.time = bpf_ktime_get_ns();
-	if (call->kind == TLS_GO_WRITE &&
-	    !bpf_map_update_elem(&tls_pending, &session->state.connection, &pending, BPF_NOEXIST))
-		call->kind = TLS_PENDING_WRITE;
+/*
+ * Of Go, another goroutine may read the answer before a write returns. So a write takes its place in the
+ * stream as it begins, and what is read meanwhile says up to where there is something to be told of.
+ */
+static __always_inline void place_write(struct tls_call *call, struct tls_session *session)
+{
+	__u32 *position = &session->state.position[SENT];
+
+	call->kind = TLS_PLACED_WRITE;
+	call->began = bpf_ktime_get_ns();
+	call->place = *position;
+	session->placed = *position;
+	*position += at_most(call->done);
+	__sync_fetch_and_add(&session->writing, 1);
+}
+
+/* What time it is told to have had: one before what has answered it. */
+static __always_inline __u64 placed_write_returned(struct tls_call *call, struct tls_session *session,
+						   __u32 length, __u64 now)
+{
+	__u32 *position = &session->state.position[SENT], asked = at_most(call->done);
+
+	/* It failed: what was not written takes no place. */
+	if (length < asked && *position == call->place + asked)
+		*position -= asked - length;
+	return session->answered > call->began ? call->began : now;
 }
 
 /* A function of Go's begins again when its stack has grown: this is no other call. */
 static __always_inline bool begins_again(struct tls_call *call, struct tls_call *outer)
 {
-	return outer->kind == TLS_PENDING_WRITE && call->object == outer->object &&
+	return outer->kind == TLS_PLACED_WRITE && call->object == outer->object &&
 	       call->frame == outer->frame && call->buffer == outer->buffer &&
 	       call->done == outer->done;
 }
@@ -78,12 +101,12 @@ static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fre
 	if (outer && begins_again(fresh, outer))
 		return 0;
 	session = find_session(fresh->object, pid);
-	/* Its answer may be read before it returns, also if it is the first that is seen of a session. */
+	/* It takes its place also if it is the first that is seen of a session. */
 	if (!session && fresh->kind == TLS_GO_WRITE)
 		session = replace_session(fresh->object, pid, fresh->target);
 	knows_carrier(fresh, session);
-	if (session)
-		write_begins(fresh, session);
+	if (session && fresh->kind == TLS_GO_WRITE)
+		place_write(fresh, session);
 	if (outer) {
 		*outer = *fresh;
 		return 0;
@@ -93,12 +116,6 @@ static __noinline int begin_call(struct tls_caller *caller, struct tls_call *fre
 	if (session && fresh->kind == TLS_READ)
 		tell_missed(caller, session);
 	return 0;
-}
-
-/* What an event can say. The functions of libraries return no more; what a program asks for may be more. */
-static __always_inline __u32 at_most(__u64 length)
-{
-	return length > 0x7fffffff ? 0x7fffffff : length;
 }
 
 /* How many bytes were transferred. */
@@ -132,6 +149,7 @@ static __always_inline struct transfer *begin_transfer(struct tls_call *call,
 	transfer->direction = call->kind == TLS_READ ? RECEIVED : SENT;
 	transfer->hole = call->kind == TLS_SEND_FILE ? HOLE_NOT_IN_USER : HOLE_LIMIT;
 	transfer->flags = 0;
+	transfer->other = 0;
 	transfer->time = time;
 	transfer->connection = session->state.connection;
 	return transfer;
@@ -158,34 +176,23 @@ static __noinline void tell_call(struct tls_call *call, struct tls_session *sess
 		return;
 	}
 	position = &session->state.position[transfer->direction & 1];
-	transfer->position = *position;
-	*position += length;
+	if (call->kind == TLS_PLACED_WRITE) {
+		transfer->position = call->place;
+	} else {
+		transfer->position = *position;
+		*position += length;
+	}
+	if (call->kind == TLS_READ && session->writing) {
+		session->answered = time;
+		transfer->flags = FLAG_OTHER_KNOWN;
+		transfer->other = session->state.position[SENT];
+	}
 	if (session->state.flags & STATE_EXCLUDED || !within_budget(&session->state, transfer))
 		return;
 	if (call->kind == TLS_SEND_FILE)
 		tell(THREAD_SLOT, 0, length, 0);
 	else
 		tell_plaintext(call->buffer);
-}
-
-/* What was written before there was something to read. The caller's call is used for it, and is then
- * what it was. */
-static __always_inline void tell_pending(struct tls_call *call, struct tls_session *session)
-{
-	__u64 buffer = call->buffer, length, time;
-	struct tls_pending *pending;
-
-	pending = bpf_map_lookup_elem(&tls_pending, &session->state.connection);
-	if (!pending)
-		return;
-	call->buffer = pending->buffer;
-	length = pending->length;
-	time = pending->time;
-	call->kind = TLS_WRITE;
-	if (!bpf_map_delete_elem(&tls_pending, &session->state.connection))
-		tell_call(call, session, at_most(length), time);
-	call->buffer = buffer;
-	call->kind = TLS_READ;
 }
 
 static __noinline void call_returned(struct tls_call *call, __s64 result)
@@ -195,24 +202,24 @@ static __noinline void call_returned(struct tls_call *call, __s64 result)
 	__u64 time;
 
 	/* Nothing new. */
-	if (!length && !call->carrier)
+	if (!length && !call->carrier && call->kind != TLS_PLACED_WRITE)
 		return;
 	session = make_session(call->object, call->carrier, call->target, call->flags);
 	if (!session) {
 		count_dropped(1, length);
 		return;
 	}
-	if (call->kind == TLS_READ && length)
-		tell_pending(call, session);
-	/* While a write is pending: who then reads the answer has a later one. */
+	/* Not if the session that it had its place in is gone. */
+	if (call->kind == TLS_PLACED_WRITE && !session->writing)
+		call->kind = TLS_WRITE;
 	time = bpf_ktime_get_ns();
-	/* A reader may have told of it already. */
-	if (call->kind == TLS_PENDING_WRITE &&
-	    bpf_map_delete_elem(&tls_pending, &session->state.connection))
-		length = 0;
+	if (call->kind == TLS_PLACED_WRITE)
+		time = placed_write_returned(call, session, length, time);
 	if (length)
 		tell_call(call, session, length, time);
-	if (call->kind == TLS_PENDING_WRITE && session->ending)
+	if (call->kind == TLS_PLACED_WRITE)
+		__sync_fetch_and_add(&session->writing, -1);
+	if (session->ending && !session->writing)
 		end_session(session, call->object);
 }
 
@@ -324,7 +331,7 @@ static __always_inline int ends(__u64 object)
 	if (!session)
 		return 0;
 	/* What another goroutine has written is told of when its call returns, and belongs here. */
-	if (bpf_map_lookup_elem(&tls_pending, &session->state.connection))
+	if (session->writing)
 		session->ending = 1;
 	else
 		end_session(session, object);
