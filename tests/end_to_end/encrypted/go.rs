@@ -5,7 +5,8 @@ use super::peers::{self, Peer};
 use crate::chroot::Chroot;
 use crate::expect::HttpExt;
 use crate::fetch;
-use crate::runner::{Outcome, Setup, tests};
+use crate::observe::Observed;
+use crate::runner::{Outcome, Setup, Skip, tests};
 use pixie::id::Role;
 
 tests! {
@@ -70,27 +71,39 @@ fn stripped_119(setup: &Setup) -> Outcome {
     go_of_debian(setup, "-stripped", &[STRIPPED])
 }
 
-/// A function begins again when there was no room for it on the stack, and this is no other call.
-fn stacks_that_grow(setup: &Setup) -> Outcome {
-    const TIMES: usize = 150;
+/// What is seen of Debian's Go, whose client does this so many times, which makes so many records; and
+/// the processes of the client and of the server.
+fn observe(
+    setup: &Setup,
+    what: &str,
+    times: usize,
+    records: usize,
+) -> Result<(Observed, [u32; 2]), Skip> {
     let go = peers::go_of_debian("", &[])?;
     let server = go.serve(setup, &["server", "-tls"])?;
     let watch = setup.watch_tls(server.port);
-    let mut client = Client::start(go.client(&["deep", "-tls"], &server, TIMES));
-    let pid = client.pid();
-    for pid in [pid, server.pid()] {
+    let mut client = Client::start(go.client(&[what, "-tls"], &server, times));
+    let pids = [client.pid(), server.pid()];
+    for pid in pids {
         watch.wait_until_probed(setup, pid);
     }
     client.ask();
-    // Each end also tells of the handshake.
-    watch.wait(2 + 2 * TIMES);
+    watch.wait(records);
     client.leave();
     let observed = watch.stop_after(0);
     observed.check_nothing_dropped();
+    Ok((observed, pids))
+}
+
+/// A function begins again when there was no room for it on the stack, and this is no other call.
+fn stacks_that_grow(setup: &Setup) -> Outcome {
+    const TIMES: usize = 150;
+    // Each end also tells of the handshake.
+    let (observed, pids) = observe(setup, "deep", TIMES, 2 + 2 * TIMES)?;
     let lines = (0..TIMES).map(|size| format!("GET /bytes/{size} 0 -> 200 {size}"));
     let lines: Vec<String> = lines.collect();
     let expected: Vec<&str> = lines.iter().map(String::as_str).collect();
-    for (role, pid) in [(Role::Client, pid), (Role::Server, server.pid())] {
+    for (role, pid) in [Role::Client, Role::Server].into_iter().zip(pids) {
         check(&observed, role, Some(("go", "go1.")), pid, &expected);
     }
     observed.check_ends_agree();
@@ -101,19 +114,8 @@ fn stacks_that_grow(setup: &Setup) -> Outcome {
 /// first exchange, nothing else says what it answers.
 fn answers_that_come_at_once(setup: &Setup) -> Outcome {
     const TIMES: usize = 2000;
-    let go = peers::go_of_debian("", &[])?;
-    let server = go.serve(setup, &["server", "-tls"])?;
-    let watch = setup.watch_tls(server.port);
-    let mut client = Client::start(go.client(&["fresh", "-tls"], &server, TIMES));
-    for pid in [client.pid(), server.pid()] {
-        watch.wait_until_probed(setup, pid);
-    }
-    client.ask();
     // Each end also tells of each handshake.
-    watch.wait(4 * TIMES);
-    client.leave();
-    let observed = watch.stop_after(0);
-    observed.check_nothing_dropped();
+    let (observed, _) = observe(setup, "fresh", TIMES, 4 * TIMES)?;
     for role in [Role::Client, Role::Server] {
         let mut sizes: Vec<u64> =
             observed.side(role).map(|http| http.answered().body.size).collect();

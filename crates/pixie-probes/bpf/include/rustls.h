@@ -334,7 +334,7 @@ __noinline int tell_chunk(void)
 	if (slice[1] > call->length)
 		slice[1] = call->length;
 	call->length -= slice[1];
-	tell_call(&call->call, session, slice[1], bpf_ktime_get_ns());
+	tell_call(&call->call, session, slice[1]);
 	return 1;
 }
 
@@ -348,7 +348,7 @@ static __always_inline void tell_message(struct rustls_call *call, struct tls_se
 		call->call.buffer = 0;
 	}
 	if (call->length)
-		tell_call(&call->call, session, call->length, bpf_ktime_get_ns());
+		tell_call(&call->call, session, call->length);
 }
 
 static __always_inline void rustls_returned_from(struct rustls_call *call)

@@ -29,16 +29,13 @@ static __always_inline void place_write(struct tls_call *call, struct tls_sessio
 	__sync_fetch_and_add(&session->writing, 1);
 }
 
-/* What time it is told to have had: one before what has answered it. */
-static __always_inline __u64 placed_write_returned(struct tls_call *call, struct tls_session *session,
-						   __u32 length, __u64 now)
+/* What could not be written takes no place. */
+static __always_inline void give_back(struct tls_call *call, struct tls_session *session, __u32 length)
 {
 	__u32 *position = &session->state.position[SENT], asked = at_most(call->done);
 
-	/* It failed: what was not written takes no place. */
 	if (length < asked && *position == call->place + asked)
 		*position -= asked - length;
-	return session->answered > call->began ? call->began : now;
 }
 
 /* A function of Go's begins again when its stack has grown: this is no other call. */
@@ -131,8 +128,7 @@ static __always_inline __u32 length_of_call(struct tls_call *call, __s64 result)
 }
 
 static __always_inline struct transfer *begin_transfer(struct tls_call *call,
-						       struct tls_session *session, __u32 length,
-						       __u64 time)
+						       struct tls_session *session, __u32 length)
 {
 	struct transfer *transfer = transfer_of_thread();
 	__u64 thread = bpf_get_current_pid_tgid();
@@ -150,7 +146,7 @@ static __always_inline struct transfer *begin_transfer(struct tls_call *call,
 	transfer->hole = call->kind == TLS_SEND_FILE ? HOLE_NOT_IN_USER : HOLE_LIMIT;
 	transfer->flags = 0;
 	transfer->other = 0;
-	transfer->time = time;
+	transfer->time = bpf_ktime_get_ns();
 	transfer->connection = session->state.connection;
 	return transfer;
 }
@@ -165,10 +161,11 @@ __noinline int tell_plaintext(__u64 address)
 	return 0;
 }
 
-static __noinline void tell_call(struct tls_call *call, struct tls_session *session, __u32 length,
-				 __u64 time)
+static __noinline void tell_call(struct tls_call *call, struct tls_session *session, __u32 length)
 {
-	struct transfer *transfer = begin_transfer(call, session, length, time);
+	/* Before the time is taken: what is not under way any more has an earlier one. */
+	bool may_answer = call->kind == TLS_READ && session->writing;
+	struct transfer *transfer = begin_transfer(call, session, length);
 	__u32 *position;
 
 	if (!transfer) {
@@ -178,12 +175,14 @@ static __noinline void tell_call(struct tls_call *call, struct tls_session *sess
 	position = &session->state.position[transfer->direction & 1];
 	if (call->kind == TLS_PLACED_WRITE) {
 		transfer->position = call->place;
+		if (session->answered > call->began)
+			transfer->time = call->began;
 	} else {
 		transfer->position = *position;
 		*position += length;
 	}
-	if (call->kind == TLS_READ && session->writing) {
-		session->answered = time;
+	if (may_answer) {
+		session->answered = transfer->time;
 		transfer->flags = FLAG_OTHER_KNOWN;
 		transfer->other = session->state.position[SENT];
 	}
@@ -199,7 +198,6 @@ static __noinline void call_returned(struct tls_call *call, __s64 result)
 {
 	__u32 length = length_of_call(call, result);
 	struct tls_session *session;
-	__u64 time;
 
 	/* Nothing new. */
 	if (!length && !call->carrier && call->kind != TLS_PLACED_WRITE)
@@ -212,11 +210,10 @@ static __noinline void call_returned(struct tls_call *call, __s64 result)
 	/* Not if the session that it had its place in is gone. */
 	if (call->kind == TLS_PLACED_WRITE && !session->writing)
 		call->kind = TLS_WRITE;
-	time = bpf_ktime_get_ns();
 	if (call->kind == TLS_PLACED_WRITE)
-		time = placed_write_returned(call, session, length, time);
+		give_back(call, session, length);
 	if (length)
-		tell_call(call, session, length, time);
+		tell_call(call, session, length);
 	if (call->kind == TLS_PLACED_WRITE)
 		__sync_fetch_and_add(&session->writing, -1);
 	if (session->ending && !session->writing)
