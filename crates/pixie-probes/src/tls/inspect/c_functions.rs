@@ -69,7 +69,10 @@ pub(super) fn inspect(file: &ElfFile, path: &Path, functions: &[FoundFunction]) 
         let (points, notes) = points(file, functions, GNUTLS);
         return target(Library::GnuTls, version::gnutls(file), points, notes);
     }
-    if !has("SSL_read") && !has("BIO_write") {
+    // Cryptography alone is of use where a library in another file calls it. Go's boringcrypto has it inside.
+    let offers =
+        |name: &str| functions.iter().any(|function| function.exported && function.name == name);
+    if !has("SSL_read") && !offers("BIO_write") {
         return None;
     }
     let boring = functions.iter().any(|function| {
