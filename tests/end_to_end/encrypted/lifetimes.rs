@@ -109,7 +109,7 @@ fn older_connections(setup: &Setup) -> Outcome {
         (&python, [&["aserver"], &["aclient"]], SYSTEM),
         (&node, [&["server"], &["client"]], Some(("openssl", "3."))),
     ];
-    for (number, (peer, what, library)) in others.into_iter().chain([of_go; 10]).enumerate() {
+    for (number, (peer, what, library)) in others.into_iter().chain([of_go; 4]).enumerate() {
         let (observed, pids) = older(setup, peer, what)?;
         // The library of the second and the third writes into memory: what it read of the first question is
         // told of as lost when its answer is sent.

@@ -40,11 +40,7 @@ const SLOWER: u32 = 15;
 /// in which a kernel can differ from others. An emulated processor takes too long for all of them.
 const CORE: &[&str] = &[
     "backends::",
-    "calls::write_and_read",
-    "calls::sendmmsg_and_recvmmsg",
-    "calls::peeked_bytes_count_once",
     "calls::sendfile",
-    "datagrams::one_by_one_to_named_peers",
     "exchanges::nginx_and_curl",
     "tls_sessions::curl_and_nginx",
     "encrypted::go::go_119",
@@ -52,20 +48,40 @@ const CORE: &[&str] = &[
     "encrypted::choices::a_confined_program",
     "encrypted::openssl::early_data",
     "encrypted::uprobes::many_at_once",
+    "profiler::chains",
+    "profiler::waits",
+    "processors::",
+    "faults::a_killed_agent_leaves_nothing",
+    "faults::no_memory_to_lock",
+    "lockdown::",
+];
+
+/// As [`CORE`], but with each backend that is not [spared](Kernel::spared): ways to use a socket, and to
+/// share it.
+const USES_OF_SOCKETS: &[&str] = &[
+    "calls::write_and_read",
+    "calls::sendmmsg_and_recvmmsg",
+    "calls::peeked_bytes_count_once",
+    "datagrams::one_by_one_to_named_peers",
     "transports::unix_sockets",
     "transports::ipv6",
     "sharing::a_connection_is_passed_to_a_worker",
     "sharing::threads_share_a_connection",
     "sharing::many_processes_wait",
-    "profiler::chains",
-    "profiler::waits",
-    "processors::",
     "lifetimes::a_server_leaves_in_its_answer",
     "filters::by_pid",
-    "faults::a_killed_agent_leaves_nothing",
-    "faults::no_memory_to_lock",
-    "lockdown::",
 ];
+
+/// What a session can capture traffic with.
+const BACKENDS: &[&str] = &["socket", "fentry", "kprobe", "sysexit"];
+
+/// What is run on this kernel when nothing else is asked for.
+fn core(kernel: Kernel) -> Vec<String> {
+    let backends = BACKENDS.iter().filter(|backend| kernel.spared != Some(**backend));
+    let uses = backends
+        .flat_map(|backend| USES_OF_SOCKETS.iter().map(move |name| format!("{name} [{backend}]")));
+    CORE.iter().map(|name| (*name).to_owned()).chain(uses).collect()
+}
 
 /// What to run in the machines.
 #[derive(Debug, Default)]
@@ -136,9 +152,8 @@ fn run_tests(kernel: Kernel, options: &Options, log: &Log) -> Outcome {
         "export PIXIE_TEST_SLOW={SLOWER} PIXIE_TEST_PROGRAMS={} PIXIE_TEST_DISPOSABLE=1\n",
         programs::OURS
     );
-    let core = || CORE.iter().map(|name| (*name).to_owned()).collect();
-    let everything = options.all || !options.arguments.is_empty();
-    let names = if everything { options.arguments.clone() } else { core() };
+    let asked_for = options.all || !options.arguments.is_empty();
+    let names = if asked_for { options.arguments.clone() } else { core(kernel) };
     let command = settings + &shell_line(tests.path(), &names);
     let ended = machine(kernel, image, command, options, log)?.run(log)?;
     let tally = ended
