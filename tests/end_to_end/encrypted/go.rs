@@ -1,6 +1,6 @@
 //! Go's `crypto/tls`: all its calling conventions, stripped and not.
 
-use super::exchange::{Client, Library, TIMES, check, converse};
+use super::exchange::{Client, Library, QUESTIONS, TIMES, check, converse};
 use super::peers::{self, Peer};
 use crate::chroot::Chroot;
 use crate::expect::HttpExt;
@@ -11,7 +11,8 @@ use pixie::id::Role;
 
 tests! {
     once: go_115, go_119, go_123, go_127, stripped_115, stripped_119, stripped_123, stripped_127,
-        position_independent, stacks_that_grow, answers_that_come_at_once;
+        position_independent, stacks_that_grow, answers_that_come_at_once,
+        writes_that_return_late;
     // Each compiles the standard library once more, and differs little from the others.
     soak: go_121, stripped_121, position_independent_123, boringcrypto, with_cgo;
 }
@@ -75,14 +76,14 @@ fn stripped_119(setup: &Setup) -> Outcome {
 /// the processes of the client and of the server.
 fn observe(
     setup: &Setup,
-    what: &str,
+    what: &[&str],
     times: usize,
     records: usize,
 ) -> Result<(Observed, [u32; 2]), Skip> {
     let go = peers::go_of_debian("", &[])?;
     let server = go.serve(setup, &["server", "-tls"])?;
     let watch = setup.watch_tls(server.port);
-    let mut client = Client::start(go.client(&[what, "-tls"], &server, times));
+    let mut client = Client::start(go.client(&[what, &["-tls"]].concat(), &server, times));
     let pids = [client.pid(), server.pid()];
     for pid in pids {
         watch.wait_until_probed(setup, pid);
@@ -99,7 +100,7 @@ fn observe(
 fn stacks_that_grow(setup: &Setup) -> Outcome {
     const TIMES: usize = 150;
     // Each end also tells of the handshake.
-    let (observed, pids) = observe(setup, "deep", TIMES, 2 + 2 * TIMES)?;
+    let (observed, pids) = observe(setup, &["deep"], TIMES, 2 + 2 * TIMES)?;
     let lines = (0..TIMES).map(|size| format!("GET /bytes/{size} 0 -> 200 {size}"));
     let lines: Vec<String> = lines.collect();
     let expected: Vec<&str> = lines.iter().map(String::as_str).collect();
@@ -115,7 +116,7 @@ fn stacks_that_grow(setup: &Setup) -> Outcome {
 fn answers_that_come_at_once(setup: &Setup) -> Outcome {
     const TIMES: usize = 2000;
     // Each end also tells of each handshake.
-    let (observed, _) = observe(setup, "fresh", TIMES, 4 * TIMES)?;
+    let (observed, _) = observe(setup, &["fresh"], TIMES, 4 * TIMES)?;
     for role in [Role::Client, Role::Server] {
         let mut sizes: Vec<u64> =
             observed.side(role).map(|http| http.answered().body.size).collect();
@@ -126,6 +127,23 @@ fn answers_that_come_at_once(setup: &Setup) -> Outcome {
             assert_eq!(http.path(), answered, "at the {role}: {http}");
         }
     }
+    Ok(())
+}
+
+/// Where an answer is read while its question is still being written, it is a message of its own all the
+/// same: as much of it is captured as of any, also after a long one.
+fn writes_that_return_late(setup: &Setup) -> Outcome {
+    const TIMES: usize = 30;
+    let questions = QUESTIONS.repeat(TIMES);
+    let (observed, pids) = observe(setup, &["client", "-late"], TIMES, 2 + 2 * questions.len())?;
+    for (role, pid) in [Role::Client, Role::Server].into_iter().zip(pids) {
+        check(&observed, role, Some(("go", "go1.")), pid, &questions);
+        for http in observed.side(role) {
+            let body = &http.answered().body;
+            assert!(body.bytes.len() as u64 >= body.size.min(1000), "at the {role}: {http}");
+        }
+    }
+    observed.check_ends_agree();
     Ok(())
 }
 

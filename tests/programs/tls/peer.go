@@ -1,8 +1,10 @@
 // A server and a client of HTTPS (HTTP without -tls), with net/http, for any Go from 1.15 on.
 //
 //	peer server [-tls] [-h2] PORT CERT KEY   GET /bytes/N answers N bytes; POST /count, how many came
-//	peer client [-tls] [-h2] PORT TIMES      asks for the same things, TIMES times over one connection,
-//	                                         and at the end gets and posts as many bytes as BIG says
+//	peer client [-tls] [-h2] [-late] PORT TIMES
+//	                                         asks for the same things, TIMES times over one connection,
+//	                                         and at the end gets and posts as many bytes as BIG says;
+//	                                         with -late, some of what it writes is answered before that returns
 //	peer get [-tls] [-h2] PORT N             gets N bytes once, and says so
 //	peer fresh [-tls] PORT TIMES             gets 0 bytes, 1 byte, …, each over a connection of its own
 //	peer deep -tls PORT TIMES                gets 0 bytes, 1 byte, …, from ever further down new stacks
@@ -14,15 +16,18 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"io/ioutil"
+	"math/rand"
 	"net"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func answer(response http.ResponseWriter, request *http.Request) {
@@ -117,12 +122,29 @@ func (client *client) fresh(number int) {
 	}
 }
 
+// A connection that every now and then takes its time to return from what it has written.
+type late struct{ net.Conn }
+
+func (conn late) Write(bytes []byte) (int, error) {
+	written, err := conn.Conn.Write(bytes)
+	if rand.Intn(2) == 0 {
+		time.Sleep(2 * time.Millisecond)
+	}
+	return written, err
+}
+
+func dialLate(context context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(context, network, address)
+	return late{conn}, err
+}
+
 func main() {
 	arguments := os.Args[1:]
-	encrypted, http2 := false, false
+	encrypted, http2, late := false, false, false
 	for len(arguments) > 1 && strings.HasPrefix(arguments[1], "-") {
 		encrypted = encrypted || arguments[1] == "-tls"
 		http2 = http2 || arguments[1] == "-h2"
+		late = late || arguments[1] == "-late"
 		arguments = append(arguments[:1], arguments[2:]...)
 	}
 	port := arguments[1]
@@ -140,10 +162,14 @@ func main() {
 	if encrypted {
 		client.base = "https://127.0.0.1:" + port
 	}
-	client.Transport = &http.Transport{
+	transport := &http.Transport{
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 		ForceAttemptHTTP2: http2,
 	}
+	if late {
+		transport.DialContext = dialLate
+	}
+	client.Transport = transport
 	number, err := strconv.Atoi(arguments[2])
 	check(err)
 	if os.Getenv("OLDER") != "" {

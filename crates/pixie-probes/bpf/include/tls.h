@@ -26,6 +26,9 @@ static __always_inline void place_write(struct tls_call *call, struct tls_sessio
 	call->place = *position;
 	session->placed = *position;
 	*position += at_most(call->done);
+	/* What is read from now on may be the answer: another message, with a budget of its own. */
+	if (session->state.run_direction == RECEIVED + 1)
+		session->state.run_direction = 0;
 	__sync_fetch_and_add(&session->writing, 1);
 }
 
