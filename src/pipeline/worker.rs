@@ -4,7 +4,7 @@ use super::Pipeline;
 use super::delivery::SharedDelivery;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use pixie_core::Stats;
-use pixie_core::time::{Clock, WallTime};
+use pixie_core::time::{Clock, MonotonicTime, WallTime};
 use pixie_probes::event::EventSource;
 use pixie_probes::monotonic_now;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,11 +41,14 @@ impl Worker {
         let mut clock_check = Instant::now();
         self.set_clock();
         loop {
+            // What happened by then has been seen when it has been polled, however long that takes: what is
+            // waited for may be in the rings when it ends.
+            let seen_until = monotonic_now();
             let seen = self.poll(false);
             let now = Instant::now();
             if now >= housekeeping {
                 housekeeping = now + HOUSEKEEPING;
-                self.keep_house();
+                self.keep_house(seen_until);
             }
             if now >= clock_check {
                 clock_check = now + CLOCK_CHECK;
@@ -78,9 +81,9 @@ impl Worker {
         self.delivery.lock().send(time, self.pipeline.records());
     }
 
-    fn keep_house(&mut self) {
+    fn keep_house(&mut self, now: MonotonicTime) {
         self.pipeline.counters(self.source.counters());
-        self.pipeline.pass_time(monotonic_now());
+        self.pipeline.pass_time(now);
         self.deliver();
         self.delivery.lock().report_drops(self.pipeline.now());
         self.publish();
