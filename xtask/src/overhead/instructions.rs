@@ -5,7 +5,7 @@ use super::agent;
 use crate::command::{command, root, run};
 use crate::folder::Folder;
 use crate::steps::{Log, Outcome, Stop, Tally};
-use crate::vm::{Image, KERNELS, Kernel, Machine};
+use crate::vm::{BACKENDS, Image, KERNELS, Kernel, Machine};
 use anyhow::{Result, anyhow, bail};
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ impl Programs {
         let Some(untraced) = median(rounds("untraced")) else {
             bail!("the machine with Linux {} told nothing", kernel.version);
         };
-        let names = ["untraced", "socket", "fentry", "kprobe", "sysexit"].into_iter();
+        let names = std::iter::once("untraced").chain(BACKENDS.iter().copied());
         let count = |name: &str| {
             let instructions = median(rounds(name))?;
             Some(Count { name: name.to_owned(), instructions, ratio: instructions / untraced })

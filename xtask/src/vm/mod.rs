@@ -73,7 +73,7 @@ const USES_OF_SOCKETS: &[&str] = &[
 ];
 
 /// What a session can capture traffic with.
-const BACKENDS: &[&str] = &["socket", "fentry", "kprobe", "sysexit"];
+pub(crate) const BACKENDS: &[&str] = &["socket", "fentry", "kprobe", "sysexit"];
 
 /// What is run on this kernel when nothing else is asked for.
 fn core(kernel: Kernel) -> Vec<String> {

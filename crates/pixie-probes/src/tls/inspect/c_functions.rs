@@ -70,9 +70,9 @@ pub(super) fn inspect(file: &ElfFile, path: &Path, functions: &[FoundFunction]) 
         return target(Library::GnuTls, version::gnutls(file), points, notes);
     }
     // Cryptography alone is of use where a library in another file calls it. Go's boringcrypto has it inside.
-    let offers =
-        |name: &str| functions.iter().any(|function| function.exported && function.name == name);
-    if !has("SSL_read") && !offers("BIO_write") {
+    let offers_cryptography =
+        || functions.iter().any(|function| function.exported && function.name == "BIO_write");
+    if !has("SSL_read") && !offers_cryptography() {
         return None;
     }
     let boring = functions.iter().any(|function| {
